@@ -1,0 +1,70 @@
+"""What a cohort is: a folder layout that is turned into cases, without touching a pixel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from semcycle.errors import Failure
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan session of one subject: where its files are, nothing more.
+
+    Attributes:
+        case_id: Unique in the cohort; names every file made of the case.
+        subject: Splits never separate the cases of one subject.
+        images: Modality (``"t2"``, ``"t1"``, ...) -> file.
+        lesion: Expert mask on the grid of the images, any non-zero label is lesion; ``None`` means the
+            case is declared free of lesions.
+        brain_mask: Brain mask on the grid of the images; ``None`` where the scan is skull-stripped.
+        tissue: ``"gm"``, ``"wm"``, ``"csf"`` -> probability map on the grid of the images; may be empty.
+        group: Stratum for splits, e.g. the grade or the site.
+    """
+
+    case_id: str
+    subject: str
+    images: Mapping[str, Path]
+    lesion: Path | None = None
+    brain_mask: Path | None = None
+    tissue: Mapping[str, Path] = field(default_factory=dict)
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What was found in a cohort's folder.
+
+    Attributes:
+        cases: Sorted by ``case_id``.
+        failures: Folders or rows that are no usable case, with the reason.
+    """
+
+    cases: list[Case]
+    failures: list[Failure] = field(default_factory=list)
+
+
+class Cohort(Protocol):
+    """A folder layout. One file a layout and one line in ``COHORTS``.
+
+    Attributes:
+        title: One line for ``semcycle info``.
+        slices: Window of axial slice indices ``[first, last)`` counted from the foot in which the
+            literature works, or ``None`` for all slices that show brain.
+    """
+
+    title: str
+    slices: tuple[int, int] | None
+
+    def find_cases(self, root: Path) -> Listing:
+        """List the cases below ``root``.
+
+        Raises:
+            LayoutError: ``root`` does not exist or holds nothing of this layout.
+        """
+        ...
+
+    def write_example(self, root: Path, *, cases: int = 2, seed: int = 0) -> None:
+        """Write a tiny tree in this layout (a few small generated scans), for tests and docs."""
+        ...

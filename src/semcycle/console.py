@@ -1,0 +1,55 @@
+"""What the terminal shows: progress bars on a terminal, silence in a pipe, errors in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from semcycle.errors import Failure
+
+out = Console(highlight=False, soft_wrap=True)
+"""Results."""
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Progress and errors."""
+
+
+def make_progress() -> Progress:
+    """A progress display on stderr; nothing is drawn where that is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=err,
+        disable=not err.is_terminal,
+    )
+
+
+@contextmanager
+def progress_over(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar for a loop of known length; the loop calls what is yielded with the name of every finished item."""
+    with make_progress() as progress:
+        task = progress.add_task(what, total=total, note="")
+
+        def advance(name: str) -> None:
+            progress.update(task, advance=1, note=name)
+
+        yield advance
+
+
+def describe_losses(losses: Mapping[str, float]) -> str:
+    """``cross_entropy 0.412 accuracy 0.881``."""
+    return " ".join(f"{name} {value:.4g}" for name, value in losses.items())
+
+
+def show_failures(failures: list[Failure]) -> None:
+    """List failed cases on stderr."""
+    for failure in failures:
+        err.print(f"[red]failed[/red] {failure.case_id}: {failure.reason}", markup=True)

@@ -1,0 +1,64 @@
+"""Errors a user can mend: each says what was expected, what came, and what to do, and names the file.
+
+The command line prints them as one line and exits with 2; in a batch the other cases are finished
+first and the failed ones are listed in ``failures.csv`` (exit code 1).
+"""
+
+from dataclasses import dataclass
+
+
+class SemcycleError(Exception):
+    """Base of every error that is meant for the user and needs no traceback."""
+
+
+class LayoutError(SemcycleError):
+    """A folder does not look like the cohort it was said to be."""
+
+
+class VolumeError(SemcycleError):
+    """An image file cannot be read or its content is unusable (4-D, NaN, constant, truncated, ...)."""
+
+
+class GeometryError(SemcycleError):
+    """Grids or affines do not fit together, or cannot be mapped to the working grid."""
+
+
+class BrainMaskError(SemcycleError):
+    """No plausible brain was found in a scan."""
+
+
+class TissueError(SemcycleError):
+    """Tissue maps are missing or unusable."""
+
+
+class StoreError(SemcycleError):
+    """A slice store is damaged, incomplete, or was made with other settings."""
+
+
+class SplitError(SemcycleError):
+    """A split is malformed, names unknown cases, or shares a subject between its parts."""
+
+
+class RecipeError(SemcycleError):
+    """A recipe has an unknown key, a wrong value, or names an unknown method."""
+
+
+class CheckpointError(SemcycleError):
+    """A run folder or its weights do not fit what they are asked for."""
+
+
+class ScoringError(SemcycleError):
+    """Nothing can be scored as asked, e.g. no lesion in the test set."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One case of a batch that could not be done.
+
+    Attributes:
+        case_id: The case's name, or the file's name where no case could be made of it.
+        reason: One line that says what was wrong and what to do.
+    """
+
+    case_id: str
+    reason: str

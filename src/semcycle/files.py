@@ -1,0 +1,79 @@
+"""Files that appear complete or not at all, and their hashes."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from semcycle.errors import Failure
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically: temporary file beside it, fsync, rename.
+
+    Args:
+        path: Where the file shall stand; its folder is made.
+        content: All of it.
+
+    Raises:
+        OSError: The disk is full or the folder is not writable; an older file is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as part:
+            part.write(content)
+            part.flush()
+            os.fsync(part.fileno())
+        os.chmod(name, 0o644)  # noqa: PTH101  (mkstemp makes it 0600; a store is meant to be shared)
+        os.replace(name, path)  # noqa: PTH105
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically, indented, keys in the given order."""
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: The file holds no JSON object.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        msg = f"{path}: expected a JSON object, got {type(content).__name__}"
+        raise ValueError(msg)
+    return content
+
+
+def write_failures(path: Path, failures: list[Failure]) -> None:
+    """Write ``failures.csv`` (case, reason), or remove an old one when nothing failed."""
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "reason"])
+    writer.writerows([failure.case_id, failure.reason] for failure in failures)
+    write_bytes(path, text.getvalue().encode())
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def object_hash(content: Any) -> str:
+    """SHA-256 of a JSON-able object, independent of key order, as hex."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

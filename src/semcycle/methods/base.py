@@ -1,0 +1,162 @@
+"""What a method is: networks, training stages, losses, and a healthy reconstruction of a slice."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from semcycle.types import ImageBatch, MaskBatch, TissueBatch
+
+
+class Config(BaseModel):
+    """Base of the settings in a recipe: strict, frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+
+
+class Batch(NamedTuple):
+    """Training slices.
+
+    Attributes:
+        x: ``(B, 1, H, W)`` intensities in [0, 1].
+        brain: ``(B, 1, H, W)`` 0 or 1.
+        y: ``(B, 3, H, W)`` GM, WM, CSF probabilities, or ``None`` where the store has none.
+        valid: ``(B, 1, H, W)`` 1 where losses count, 0 in lesions of slices that are kept for the rest.
+    """
+
+    x: ImageBatch
+    brain: MaskBatch
+    y: TissueBatch | None
+    valid: MaskBatch
+
+
+class Step(NamedTuple):
+    """One optimiser step that a method asks the training loop for.
+
+    Attributes:
+        player: Which of the stage's players is to be updated.
+        loss: Scalar to be minimised.
+        log: Scalars worth a curve, by name.
+    """
+
+    player: str
+    loss: Tensor
+    log: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Player:
+    """Networks with an Adam optimiser of their own.
+
+    Attributes:
+        modules: Names of the method's attributes that hold the networks.
+        learning_rate: Adam's step size.
+        betas: Adam's decay rates.
+    """
+
+    modules: tuple[str, ...]
+    learning_rate: float
+    betas: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training with its own players and length.
+
+    Attributes:
+        name: Part of file and curve names.
+        epochs: Passes over the training slices.
+        players: Networks that learn in this stage, by name.
+        settings: The part of the recipe this stage depends on; two runs whose leading stages agree in it
+            (and in data, seed and batch size) have the same weights after it.
+    """
+
+    name: str
+    epochs: int
+    players: Mapping[str, Player]
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+class Reconstruction(NamedTuple):
+    """A method's idea of the healthy slice.
+
+    Attributes:
+        image: ``(B, 1, H, W)`` in [0, 1].
+        tissue: ``(B, 3, H, W)`` GM, WM, CSF where the method has them.
+    """
+
+    image: ImageBatch
+    tissue: TissueBatch | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The publication a method implements."""
+
+    authors: str
+    title: str
+    year: int
+    link: str
+
+
+C = TypeVar("C", bound=Config)
+
+
+class Method(nn.Module, ABC, Generic[C]):
+    """An anomaly segmentation method. One file a paper and one line in ``METHODS``.
+
+    Attributes:
+        paper: What it implements.
+        Settings: Its part of a recipe.
+        needs_tissue: Whether training needs tissue maps in the store.
+    """
+
+    paper: ClassVar[Reference]
+    Settings: ClassVar[type[Config]]
+    needs_tissue: ClassVar[bool] = False
+
+    def __init__(self, settings: C) -> None:
+        super().__init__()
+        self.settings = settings
+
+    @abstractmethod
+    def stages(self) -> list[Stage]:
+        """Training stages in order; empty for a method that is not trained."""
+
+    @abstractmethod
+    def losses(self, stage: str, batch: Batch) -> Iterator[Step]:
+        """Yield the optimiser steps of one batch.
+
+        The loop steps the named player before it asks for the next one, so a generator's output can be
+        shared by its critic's and its own step.
+        """
+
+    @abstractmethod
+    def reconstruct(self, x: ImageBatch, brain: MaskBatch) -> Reconstruction:
+        """Reconstruct slices as healthy ones, in evaluation mode and without gradient.
+
+        Args:
+            x: ``(B, 1, H, W)`` intensities in [0, 1].
+            brain: ``(B, 1, H, W)`` 0 or 1.
+        """
+
+    @torch.no_grad()
+    def sample(self, stage: str, batch: Batch) -> Reconstruction:
+        """What to show of a stage after an epoch; by default the whole reconstruction."""
+        return self.reconstruct(batch.x, batch.brain)
+
+    @torch.no_grad()
+    def validate(self, stage: str, batch: Batch) -> Mapping[str, Tensor]:
+        """Scalars, in evaluation mode, that tell whether a stage learns; measured on held-out subjects.
+
+        By default the L1 of the reconstruction in the brain, outside lesions.
+        """
+        inside = batch.brain * batch.valid
+        image = self.reconstruct(batch.x, batch.brain).image
+        return {"l1": ((batch.x - image).abs() * inside).sum() / inside.sum().clamp_min(1)}

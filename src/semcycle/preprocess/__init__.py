@@ -1,0 +1,1 @@
+"""Steps from a scan to working slices: decide, apply, record, invert."""

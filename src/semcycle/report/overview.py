@@ -1,0 +1,90 @@
+"""Overview: one predicted scan at a glance, the picture that ``semcycle predict`` leaves beside its maps."""
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from semcycle.report import figures
+from semcycle.types import SliceArray, SliceMask, TissueSlices
+
+COLUMNS = 8
+"""Slices shown at most."""
+
+
+def overview_figure(
+    x: SliceArray,
+    tissue: TissueSlices | None,
+    reconstruction: SliceArray | None,
+    scores: SliceArray,
+    brain: SliceMask,
+    lesion: SliceMask | None = None,
+) -> Figure:
+    """Draw evenly spaced axial slices from foot to head: input, tissue, reconstruction, anomaly over the input.
+
+    The overlay shows where the score stands out: it is clear below a tenth of its scale and opaque from its
+    upper half on; the scale runs from 0 to the 99.8th percentile of the brain's scores.
+
+    Args:
+        x: ``(S, H, W)`` in [0, 1].
+        tissue: ``(S, 3, H, W)`` GM, WM, CSF, or ``None``.
+        reconstruction: ``(S, H, W)`` in [0, 1], or ``None``.
+        scores: ``(S, H, W)`` anomaly scores.
+        brain: ``(S, H, W)``.
+        lesion: ``(S, H, W)`` to be outlined on the overlay: an expert's mask or the thresholded one.
+
+    Raises:
+        ValueError: No slice holds brain.
+    """
+    shown = choose_slices(brain)
+    boxes = figures.crop_boxes([brain[index] for index in shown])
+    rows = ["input", *(["tissue"] if tissue is not None else [])]
+    rows += [*(["reconstruction"] if reconstruction is not None else []), "anomaly"]
+    white = figures.white_level(x, brain)
+    top = max(float(np.percentile(scores[brain], 99.8)), 1e-3)
+    with mpl.rc_context(figures.STYLE):
+        titles = [f"slice {index}" for index in shown]
+        figure, grid, bars = figures.make_stage(titles, rows, legend=tissue is not None)
+        for column, (index, box) in enumerate(zip(shown, boxes, strict=True)):
+            cells = {name: grid[row][column] for row, name in enumerate(rows)}
+            figures.draw_grey(cells["input"], x[index], box, white)
+            figures.draw_grey(cells["anomaly"], x[index], box, white)
+            if tissue is not None:
+                cells["tissue"].imshow(figures.to_display(figures.crop(figures.tissue_rgb(tissue[index]), box)))
+            if reconstruction is not None:
+                figures.draw_grey(cells["reconstruction"], reconstruction[index], box, white)
+            _lay_over(cells["anomaly"], figures.crop(np.where(brain[index], scores[index], 0), box), top)
+            if lesion is not None:
+                figures.draw_outline(cells["anomaly"], figures.crop(lesion[index], box))
+        figures.draw_marks(grid[0][0])
+        figures.draw_bar(bars[-1], top, "anomaly score")
+        if tissue is not None:
+            figures.write_legend(figure)
+    return figure
+
+
+def choose_slices(brain: SliceMask, count: int = COLUMNS) -> list[int]:
+    """Evenly spaced indices of slices that hold at least a fifth as much brain as the fullest one.
+
+    Args:
+        brain: ``(S, H, W)``.
+        count: How many at most.
+
+    Raises:
+        ValueError: No slice holds brain.
+    """
+    areas = brain.sum(axis=(1, 2))
+    full = np.flatnonzero(areas >= max(areas.max() * 0.2, 1)) if areas.size else np.empty(0, int)
+    if not full.size:
+        msg = "brain: expected a mask with brain in it, got an empty one; check the brain mask"
+        raise ValueError(msg)
+    places = np.linspace(0, full.size - 1, min(count, full.size)).round().astype(int)
+    return [int(index) for index in full[places]]
+
+
+def _lay_over(axes: Axes, score: NDArray[np.floating], top: float) -> None:
+    share = np.clip(score / top, 0, 1)
+    picture = np.array(mpl.colormaps[figures.ANOMALY_MAP](share), np.float32)
+    picture[..., 3] = np.clip(2 * share - 0.2, 0, 1)
+    axes.imshow(figures.to_display(picture), interpolation="bilinear")

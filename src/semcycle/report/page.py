@@ -1,0 +1,308 @@
+"""Page: what was done and what came out, as one HTML file that needs nothing else and asks nobody for anything."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import jinja2
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from pandas.api.types import is_float_dtype, is_numeric_dtype
+
+from semcycle.errors import ScoringError
+from semcycle.files import read_json, write_bytes
+from semcycle.report.figures import Curve, curves_figure, figure_bytes, panel_figure
+from semcycle.report.tables import DIGITS, METRICS, best_cells, check_table, format_value, metric_key, summary
+from semcycle.scoring.panels import Panel, load_panels
+
+LIMITS = (
+    "Residual methods miss lesions whose intensity looks normal: what the reconstruction reproduces leaves no residual.",
+    "They mark healthy tissue that they cannot reproduce: small sulci, vessels, skull remnants and artefacts.",
+    "Scores hold for the cohort, sequence and preprocessing they were computed on; another scanner may shift them.",
+    "Best Dice uses a threshold chosen with the test labels; no threshold of that quality is known in use.",
+    "For research only. Not a medical device; not for diagnosis or treatment.",
+)
+_PARTS = ("recall", "precision", "thresholds", "dice")
+_NAMED = 12  # items of a list that are written out
+_WIDE = 10  # columns of pictures that are still legible on a page
+
+
+@dataclass(frozen=True)
+class FigureBlock:
+    """A picture of the page.
+
+    Attributes:
+        title: Heading.
+        caption: What to see, with units.
+        figure: A PNG file or a figure.
+        alt: What a reader who cannot see it should know; the caption by default.
+        dark: The picture to show on dark screens, where it differs.
+        section: ``"curves"`` or ``"pictures"``.
+    """
+
+    title: str
+    caption: str
+    figure: Path | Figure
+    alt: str = ""
+    dark: Path | Figure | None = None
+    section: str = "pictures"
+
+
+def write_page(
+    folder: Path,
+    *,
+    title: str,
+    intro: str,
+    table: pd.DataFrame,
+    per_case: pd.DataFrame,
+    figures: Sequence[FigureBlock],
+    facts: Mapping[str, Any],
+) -> Path:
+    """Write ``folder/index.html``: one self-contained file, the same bytes for the same input.
+
+    Args:
+        folder: Is made.
+        title: Heading of the page.
+        intro: One paragraph under it.
+        table: Tidy scores: rows of ``run, preset, metric, pooling, value`` and more.
+        per_case: One row a case and run, shown as it is; may be empty.
+        figures: Pictures; they are embedded.
+        facts: What was done: name -> text, number, list or mapping.
+
+    Returns:
+        The file.
+
+    Raises:
+        ScoringError: The table lacks a column, or a picture is missing or no PNG.
+    """
+    wide = summary(table)
+    blocks = [_embed(block) for block in figures]
+    content = {
+        "title": title,
+        "intro": intro,
+        "facts": [(str(name).replace("_", " "), _say_lines(value)) for name, value in facts.items()],
+        "summary": _grid(wide.reset_index(), marks=best_cells(wide)),
+        "details": _grid(table),
+        "per_case": _grid(per_case) if len(per_case) else None,
+        "metrics": _explain(table),
+        "curves": [block for block in blocks if block["section"] == "curves"],
+        "pictures": [block for block in blocks if block["section"] != "curves"],
+        "limits": LIMITS,
+    }
+    path = folder / "index.html"
+    write_bytes(path, _template().render(content).lstrip().encode())
+    return path
+
+
+def report_scores(folder: Path) -> Path:
+    """Write ``folder/report/index.html`` from what ``semcycle score`` left in a folder.
+
+    Args:
+        folder: Holds ``table.csv``; ``per_case.csv``, ``curves.npz``, ``panels.npz`` and ``facts.json`` where present.
+
+    Returns:
+        The page.
+
+    Raises:
+        ScoringError: A file is missing or damaged.
+    """
+    table = check_table(_read_csv(folder / "table.csv"))
+    per_case = _read_csv(folder / "per_case.csv") if (folder / "per_case.csv").is_file() else pd.DataFrame()
+    facts = read_json(folder / "facts.json") if (folder / "facts.json").is_file() else {}
+    presets = list(dict.fromkeys(str(preset) for preset in table["preset"]))
+    figures = _curve_blocks(folder / "curves.npz", table, presets) if (folder / "curves.npz").is_file() else []
+    if (folder / "panels.npz").is_file():
+        figures += _panel_blocks(load_panels(folder / "panels.npz"), presets)
+    return write_page(
+        folder / "report",
+        title=str(facts.pop("title", "Anomaly segmentation scores")),
+        intro=str(facts.pop("intro", _introduce(table))),
+        table=table,
+        per_case=per_case,
+        figures=figures,
+        facts=facts,
+    )
+
+
+def load_curves(path: Path, preset: str) -> list[Curve]:
+    """Read the curves of one preset from ``curves.npz`` (keys ``run|preset|precision`` and so on).
+
+    Raises:
+        ScoringError: The file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = [name.rsplit("|", 2) for name in arrays.files if name.endswith("|precision")]
+            stems = [f"{run}|{preset}" for run, found, _ in names if found == preset]
+            return [Curve(stem.rsplit("|", 1)[0], *(arrays[f"{stem}|{part}"] for part in _PARTS)) for stem in stems]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        msg = f"{path}: expected the curves of a `semcycle score`, got a missing or damaged file ({error}); score again"
+        raise ScoringError(msg) from error
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        msg = f"{path}: expected a table of `semcycle score`, got a missing or damaged file ({error}); score first"
+        raise ScoringError(msg) from error
+
+
+def _introduce(table: pd.DataFrame) -> str:
+    """Name the best run, and how far above chance it is."""
+    wide = summary(table)
+    if not wide.shape[1]:
+        return ""
+    first = wide.columns[0]
+    ranked = wide[first].dropna().sort_values(ascending=False)
+    if ranked.empty:
+        return ""
+    text = f"{ranked.index[0]} has the highest {first}: {format_value(float(ranked.iloc[0]))}."
+    prevalence = _prevalence(table)
+    return text if prevalence is None else f"{text} A random score would reach {format_value(prevalence)}."
+
+
+def _prevalence(table: pd.DataFrame) -> float | None:
+    known = table["prevalence"].dropna() if "prevalence" in table else pd.Series(dtype=float)
+    return float(known.iloc[0]) if len(known) else None
+
+
+def _curve_blocks(path: Path, table: pd.DataFrame, presets: Sequence[str]) -> list[FigureBlock]:
+    blocks = []
+    for preset in presets:
+        rows = table[table["preset"] == preset]
+        curves = load_curves(path, preset)
+        if not curves:
+            continue
+        light, dark = (curves_figure(curves, prevalence=_prevalence(rows), theme=theme) for theme in ("light", "dark"))
+        caption = (
+            "Left: precision over recall of all voxels of the test cases together; dotted, the precision of a random "
+            "score. Right: Dice over the threshold; the dot marks the best Dice, which needs the test labels to be found."
+        )
+        best = ", ".join(f"{curve.run} {format_value(float(np.max(curve.dice)))}" for curve in curves)
+        alt = f"Precision-recall and Dice curves for preset {preset}. Best Dice: {best}."
+        blocks.append(FigureBlock(f"Preset {preset}", caption, light, alt, dark, "curves"))
+    return blocks
+
+
+def _panel_blocks(panels: list[Panel], presets: Sequence[str]) -> list[FigureBlock]:
+    """All parts of all runs in one figure where they fit; else a comparison of anomaly maps and a figure a run."""
+    if not panels:
+        return []
+    runs = list(dict.fromkeys(name for panel in panels for name in panel.runs))
+    parts = [len([p for p in (run.tissue, run.reconstruction, 1) if p is not None]) for run in panels[0].runs.values()]
+    fits = 2 + sum(parts) <= _WIDE
+    caption = (
+        "One slice a row, anterior up, the patient's left on the right. Grey values share a scale within a row; so do "
+        "anomaly maps, whose colour bar stands at the row's end and is set by the runs that reconstruct. Outline: the expert's lesion."
+    )
+    blocks = []
+    for position, preset in enumerate(presets):
+        whole = fits and position == 0
+        figure = (
+            panel_figure(panels, preset=preset) if whole else panel_figure(panels, preset=preset, parts=("anomaly",))
+        )
+        heading = "Input, reconstruction and anomaly map" if whole else "Anomaly maps"
+        blocks.append(_picture(f"{heading}, preset {preset}", caption, figure, panels, runs))
+    if not fits and presets:
+        for run in runs:
+            figure = panel_figure(panels, preset=presets[0], runs=[run])
+            blocks.append(_picture(f"{run}, preset {presets[0]}", caption, figure, panels, [run]))
+    return blocks
+
+
+def _picture(title: str, caption: str, figure: Figure, panels: Sequence[Panel], runs: Sequence[str]) -> FigureBlock:
+    cases = ", ".join(f"{panel.case_id} slice {panel.slice_index}" for panel in panels)
+    return FigureBlock(title, caption, figure, f"{title}. Runs: {', '.join(runs)}. Rows: {cases}.")
+
+
+def _explain(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Label and meaning of every metric in the table, in the order of ``METRICS``."""
+    used = {metric_key(str(m), str(p)) for m, p in zip(table["metric"], table["pooling"], strict=True)}
+    used |= {"prevalence"} if "prevalence" in table else set()
+    return [(text.label, text.meaning) for key, text in METRICS.items() if key in used]
+
+
+def _say_lines(value: Any) -> list[str]:
+    """A fact as lines: one each for the parts of a mapping of mappings, such as runs."""
+    if isinstance(value, Mapping) and any(isinstance(part, Mapping) for part in value.values()):
+        return [f"{name}: {_say(part)}" for name, part in value.items()]
+    return [_say(value)]
+
+
+def _say(value: Any) -> str:
+    """A fact as one line; of a long list its length and its beginning."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {_say(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        text = ", ".join(_say(part) for part in value[:_NAMED])
+        return text if len(value) <= _NAMED else f"{len(value)}: {text}, …"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+    return format_value(value)
+
+
+def _grid(frame: pd.DataFrame, marks: pd.DataFrame | None = None) -> dict[str, Any]:
+    """What the template needs of a table: headings, and cells with text, sort value, alignment, mark and bar."""
+    numeric = [is_numeric_dtype(frame[name]) for name in frame.columns]
+    lead = len(frame.columns) - (marks.shape[1] if marks is not None else 0)
+    rows = []
+    for row, values in enumerate(frame.itertuples(index=False, name=None)):
+        cells = []
+        for column, value in enumerate(values):
+            known = numeric[column] and not pd.isna(value)
+            cell = {
+                "text": format_value(None if pd.isna(value) else value, _digits(frame.iloc[:, column])),
+                "sort": repr(float(value)) if known else "" if numeric[column] else str(value),
+                "best": marks is not None and column >= lead and bool(marks.iloc[row, column - lead]),
+                "bar": f"{100 * min(max(float(value), 0), 1):.1f}" if marks is not None and known else None,
+            }
+            cells.append(cell)
+        rows.append(cells)
+    heads = [{"text": str(name).replace("_", " "), "numeric": numeric[i]} for i, name in enumerate(frame.columns)]
+    return {"heads": heads, "rows": rows}
+
+
+def _digits(column: pd.Series) -> int:
+    """Usual digits; more where a column's values would all round to little or nothing, none for whole numbers."""
+    known = column.dropna()
+    if not is_float_dtype(column) or not len(known):
+        return DIGITS
+    if (known == known.round()).all() and known.abs().max() > 1:
+        return 0
+    return DIGITS if known.abs().max() >= 0.01 else DIGITS + 2
+
+
+def _embed(block: FigureBlock) -> dict[str, str]:
+    sources = {"light": _data_uri(block.figure), "dark": _data_uri(block.dark) if block.dark is not None else ""}
+    return {
+        "title": block.title, "caption": block.caption, "alt": block.alt or f"{block.title}. {block.caption}",
+        "section": block.section, **sources,
+    }  # fmt: skip
+
+
+def _data_uri(picture: Path | Figure) -> str:
+    try:
+        content = figure_bytes(picture) if isinstance(picture, Figure) else picture.read_bytes()
+    except OSError as error:
+        msg = f"{picture}: expected a PNG picture, got none ({error.strerror}); draw it first"
+        raise ScoringError(msg) from error
+    if not content.startswith(b"\x89PNG"):
+        msg = f"{picture}: expected a PNG picture, got another format; save it as PNG"
+        raise ScoringError(msg)
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("semcycle.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html.jinja")

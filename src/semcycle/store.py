@@ -1,0 +1,217 @@
+"""SliceStore: prepared axial slices on disk, one memory-mapped safetensors file a case.
+
+A case file holds, for the ``S`` slices that show brain (and lie in the window),
+
+==================  ==============  =======================================================================
+tensor              shape, type     meaning
+==================  ==============  =======================================================================
+``image``           S,H,W  float16  intensity in [0, 1], 0 outside the brain
+``brain``           S,H,W  uint8    1 in the brain
+``lesion``          S,H,W  uint8    1 where more than half of the pixel is lesion
+``tissue``          S,3,H,W uint8   GM, WM, CSF probability * 255 (absent in a store without tissue maps)
+``slice_index``     S      int32    index of the slice from the foot in the scan
+``lesion_voxels``   S      int32    lesion voxels of the slice at the scan's own resolution
+==================  ==============  =======================================================================
+
+and its :class:`CaseRecord` as JSON in the header. ``manifest.json`` names the cases, the hash of every file
+and the settings, and appears last: a store without it is unfinished.
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from semcycle.errors import StoreError
+from semcycle.files import file_hash, object_hash, read_json, write_bytes, write_json
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_NUMPY = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "I32": np.int32, "I64": np.int64}
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """What a case file says of itself.
+
+    Attributes:
+        case_id: Name of the case and of its file.
+        subject: Splits keep a subject together.
+        group: Stratum, e.g. the grade.
+        slices: Number of slices in the file.
+        lesion_free_slices: Those of them without a single lesion voxel at native resolution.
+        brain_ml: Volume of the brain mask.
+        lesion_ml: Volume of the expert mask.
+        flags: Words for what looks wrong (``"white matter 0.02 of the brain"``); empty where nothing does.
+        tissue: Tissue shares and median intensities outside lesions, empty without tissue maps.
+        preprocess: The record with which predictions are brought back to the scan's grid.
+        source: Hash of the settings and the names, sizes and times of the files it was made from.
+    """
+
+    case_id: str
+    subject: str
+    group: str
+    slices: int
+    lesion_free_slices: int
+    brain_ml: float
+    lesion_ml: float
+    flags: list[str] = field(default_factory=list)
+    tissue: dict[str, float] = field(default_factory=dict)
+    preprocess: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class CaseSlices:
+    """The arrays of one case, memory-mapped (see the module's table), and its record."""
+
+    record: CaseRecord
+    image: NDArray[np.float16]
+    brain: NDArray[np.uint8]
+    lesion: NDArray[np.uint8]
+    slice_index: NDArray[np.int32]
+    lesion_voxels: NDArray[np.int32]
+    tissue: NDArray[np.uint8] | None = None
+
+
+def write_case(folder: Path, case: CaseSlices) -> Path:
+    """Write one case file atomically and return its path."""
+    arrays = {name: getattr(case, name) for name in ("image", "brain", "lesion", "slice_index", "lesion_voxels")}
+    if case.tissue is not None:
+        arrays["tissue"] = case.tissue
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # one metadata entry only: safetensors writes several in random order, and equal cases shall be equal bytes
+    path = folder / f"{case.record.case_id}.safetensors"
+    write_bytes(path, save(arrays, {"case": json.dumps({"format": FORMAT, "record": asdict(case.record)})}))
+    return path
+
+
+def read_record(path: Path) -> CaseRecord:
+    """Read the record in a case file's header.
+
+    Raises:
+        StoreError: The file is damaged or of another format.
+    """
+    return _header(path)[0]
+
+
+def write_manifest(folder: Path, settings: Mapping[str, Any], records: Iterable[CaseRecord], version: str) -> None:
+    """Finish a store: list its cases, file hashes and settings."""
+    cases = {
+        record.case_id: {
+            "sha256": file_hash(folder / f"{record.case_id}.safetensors"),
+            "subject": record.subject,
+            "group": record.group,
+            "slices": record.slices,
+            "lesion_free_slices": record.lesion_free_slices,
+            "brain_ml": round(record.brain_ml, 1),
+            "lesion_ml": round(record.lesion_ml, 2),
+            "flags": record.flags,
+        }
+        for record in sorted(records, key=lambda record: record.case_id)
+    }
+    content = {"format": FORMAT, "semcycle": version, "settings": dict(settings), "cases": cases}
+    write_json(folder / MANIFEST, content)
+
+
+class SliceStore:
+    """A finished store, opened for reading.
+
+    Args:
+        folder: Folder made by ``semcycle prepare``.
+
+    Attributes:
+        folder: Where it lies.
+        settings: How it was made: ``cohort``, ``preprocess`` (settings), ``tissue`` (provider).
+        hash: SHA-256 over settings and case files: equal hashes mean equal content.
+
+    Raises:
+        StoreError: No finished store is there, or it has another format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = folder / MANIFEST
+        if not path.is_file():
+            msg = f"{folder}: expected a finished slice store, found no {MANIFEST}; run `semcycle prepare` (again)"
+            raise StoreError(msg)
+        try:
+            manifest = read_json(path)
+            if manifest["format"] != FORMAT:
+                msg = f"{path}: expected store format {FORMAT}, got {manifest['format']}; prepare the store again"
+                raise StoreError(msg)
+            self.settings: dict[str, Any] = manifest["settings"]
+            self._cases: dict[str, dict[str, Any]] = manifest["cases"]
+        except (ValueError, KeyError) as error:
+            msg = f"{path}: expected a store manifest, got a damaged file ({error}); prepare the store again"
+            raise StoreError(msg) from error
+        self.hash = object_hash([self.settings, {name: case["sha256"] for name, case in self._cases.items()}])
+        self._checked: set[str] = set()
+
+    @property
+    def case_ids(self) -> list[str]:
+        """All cases, sorted."""
+        return list(self._cases)
+
+    def subject(self, case_id: str) -> str:
+        """Subject of a case."""
+        return str(self.summary(case_id)["subject"])
+
+    def summary(self, case_id: str) -> dict[str, Any]:
+        """The manifest's entry of a case: hash, subject, group, slice counts, volumes, flags.
+
+        Raises:
+            StoreError: The case is not in the store.
+        """
+        if case_id not in self._cases:
+            msg = f"{self.folder}: expected a case of this store, got {case_id!r}; it has {len(self._cases)}, such as {', '.join(self.case_ids[:3])}"
+            raise StoreError(msg)
+        return self._cases[case_id]
+
+    def load(self, case_id: str) -> CaseSlices:
+        """Map the arrays of a case into memory, read-only; nothing is read until it is used.
+
+        Raises:
+            StoreError: The case is unknown, or its file is missing or was changed since it was written
+                (its hash is checked the first time).
+        """
+        path = self.folder / f"{case_id}.safetensors"
+        expected = self.summary(case_id)["sha256"]
+        if case_id not in self._checked:
+            if not path.is_file() or file_hash(path) != expected:
+                msg = f"{path}: expected the file that {MANIFEST} lists, got a missing or changed one; prepare the store again"
+                raise StoreError(msg)
+            self._checked.add(case_id)
+        record, arrays = _header(path)
+        return CaseSlices(record, **{name: np.memmap(path, *layout) for name, layout in arrays.items()})
+
+
+def _header(path: Path) -> tuple[CaseRecord, dict[str, tuple[Any, ...]]]:
+    """Record and the memory-map arguments (dtype, mode, offset, shape) of every tensor of a case file."""
+    try:
+        with path.open("rb") as stream:
+            (size,) = struct.unpack("<Q", stream.read(8))
+            if size > path.stat().st_size:
+                msg = f"a header of {size} bytes"
+                raise ValueError(msg)
+            header = json.loads(stream.read(size))
+        meta = json.loads(header.pop("__metadata__")["case"])
+        if meta["format"] != FORMAT:
+            msg = f"{path}: expected store format {FORMAT}, got {meta['format']}; prepare the store again"
+            raise StoreError(msg)
+        record = CaseRecord(**meta["record"])
+        start = 8 + size
+        arrays = {
+            name: (_NUMPY[entry["dtype"]], "r", start + entry["data_offsets"][0], tuple(entry["shape"]))
+            for name, entry in header.items()
+        }
+    except (OSError, struct.error, ValueError, KeyError, TypeError) as error:
+        msg = f"{path}: expected a case file of a slice store, got a damaged one ({error}); prepare the store again"
+        raise StoreError(msg) from error
+    return record, arrays

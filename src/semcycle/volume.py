@@ -1,0 +1,219 @@
+"""Volume: a 3-D scan with its affine. The only module that touches nibabel."""
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from semcycle.errors import GeometryError, VolumeError
+from semcycle.files import write_bytes
+from semcycle.types import Affine, VoxelArray, VoxelMask
+
+SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".img", ".hdr", ".mnc", ".mnc.gz")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scan: ``(I, J, K)`` float32 values and where they lie.
+
+    Attributes:
+        data: ``(I, J, K)``, finite.
+        affine: ``(4, 4)`` voxel index -> mm, RAS+, invertible.
+        source: File it came from, for messages and run records.
+        header: The source's NIfTI header; outputs on the same grid keep its codes and units.
+    """
+
+    data: VoxelArray
+    affine: Affine
+    source: str = "<memory>"
+    header: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along each axis."""
+        i, j, k = self.data.shape
+        return i, j, k
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along each axis."""
+        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(i), float(j), float(k)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000)
+
+
+def scan_name(path: Path) -> str:
+    """File name without its image suffix: ``a/b_t2.nii.gz`` -> ``b_t2``."""
+    name = path.name
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return path.stem
+
+
+def is_scan(path: Path) -> bool:
+    """Whether the file's name is that of a readable image format."""
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
+
+
+def load_volume(path: Path) -> Volume:
+    """Read a scan and refuse what cannot be worked with.
+
+    Args:
+        path: NIfTI (``.nii``, ``.nii.gz``, ``.img/.hdr``), MGH/MGZ or MINC file.
+
+    Raises:
+        VolumeError: Missing, truncated or unreadable file; not 3-D; colour or complex data; NaN or Inf;
+            one constant value.
+        GeometryError: The affine is singular or not finite.
+    """
+    data, affine, header = _read(path)
+    if not np.isfinite(data).all():
+        count = int(np.size(data) - np.isfinite(data).sum())
+        msg = f"{path}: expected finite intensities, got {count} NaN or Inf voxels; set them to 0 or export again"
+        raise VolumeError(msg)
+    if data.min() == data.max():
+        msg = f"{path}: expected a scan, got one constant value ({data.flat[0]:g}); export it again"
+        raise VolumeError(msg)
+    return Volume(data, affine, str(path), header)
+
+
+def load_like(path: Path, like: Volume, what: str) -> VoxelArray:
+    """Read a mask or map that must share the grid of a scan.
+
+    Args:
+        path: The mask or map.
+        like: The scan it belongs to.
+        what: What it is, for the message (``"lesion mask"``).
+
+    Returns:
+        ``(I, J, K)`` float32, finite.
+
+    Raises:
+        VolumeError: It cannot be read, or holds NaN or Inf.
+        GeometryError: Its shape or affine (beyond 0.1 voxel at the corners) differs from the scan's.
+    """
+    data, affine, _ = _read(path)
+    if data.shape != like.shape:
+        msg = (
+            f"{path}: expected the {what} on the grid of {like.source} {like.shape}, got {data.shape}; "
+            "resample it to the scan"
+        )
+        raise GeometryError(msg)
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+    corners[:, :3] *= np.array(like.shape) - 1
+    offset = np.abs(corners @ (affine - like.affine).T)[:, :3].max()
+    if offset > 0.1 * min(like.spacing):
+        msg = (
+            f"{path}: expected the {what} on the affine of {like.source}, got one that is off by up to "
+            f"{offset:.1f} mm; resample it to the scan"
+        )
+        raise GeometryError(msg)
+    if not np.isfinite(data).all():
+        msg = f"{path}: expected finite values in the {what}, got NaN or Inf; set them to 0"
+        raise VolumeError(msg)
+    return data
+
+
+def load_mask(path: Path, like: Volume, what: str = "mask") -> VoxelMask:
+    """Read a mask on the grid of a scan: any value but 0 is inside. Raises as :func:`load_like`."""
+    return load_like(path, like, what) != 0
+
+
+def save_volume(path: Path, data: NDArray[Any], like: Volume, *, description: str = "", slope: float = 1) -> None:
+    """Write an array as NIfTI on the grid of a scan, atomically and with reproducible bytes.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        data: ``(I, J, K)`` or ``(I, J, K, C)``; bool is written as uint8, floats as float32.
+        like: The scan whose affine, units and codes are taken over.
+        description: Up to 79 characters for the header.
+        slope: What readers multiply the stored numbers with (1/255 for probabilities kept as uint8).
+    """
+    if data.dtype == np.bool_:
+        data = data.astype(np.uint8)
+    elif np.issubdtype(data.dtype, np.floating):
+        data = data.astype(np.float32)
+    header = nib.Nifti1Header.from_header(like.header) if isinstance(like.header, nib.Nifti1Header) else None
+    image = nib.Nifti1Image(data, like.affine, header)
+    image.header.set_data_dtype(data.dtype)
+    image.header.set_slope_inter(slope, 0)
+    image.header["cal_min"] = image.header["cal_max"] = 0
+    image.header["descrip"] = description.encode()[:79]
+    if header is None:
+        image.header.set_xyzt_units("mm")
+    content = image.to_bytes()
+    write_bytes(path, gzip.compress(content, 3, mtime=0) if path.name.endswith(".gz") else content)
+
+
+def make_volume(data: NDArray[Any], affine: Affine, source: str = "<memory>") -> Volume:
+    """Wrap an array ``(I, J, K)`` made in memory."""
+    return Volume(np.ascontiguousarray(data, np.float32), np.asarray(affine, float), source)
+
+
+def write_arrays(volumes: Mapping[Path, NDArray[Any]], affine: Affine) -> None:
+    """Write several arrays of one grid as NIfTI; dtypes are kept (bool becomes uint8)."""
+    for path, data in volumes.items():
+        save_volume(path, data, make_volume(np.zeros((1, 1, 1)), affine))
+
+
+def _read(path: Path) -> tuple[VoxelArray, Affine, Any]:
+    """Array ``(I, J, K)`` float32 (scaling applied), affine and header of a file."""
+    if not path.is_file():
+        msg = f"{path}: expected an image file, found none; check the path"
+        raise VolumeError(msg)
+    try:
+        image: Any = nib.load(path)
+        stored = image.get_data_dtype()
+        if stored.fields is not None or stored.kind == "c":
+            msg = f"{path}: expected one grey value a voxel, got {stored} (colour or complex); convert it to a scalar image"
+            raise VolumeError(msg)
+        shape = tuple(image.shape)
+        while len(shape) > 3 and shape[-1] == 1:
+            shape = shape[:-1]
+        if len(shape) != 3 or min(shape) < 2:
+            msg = f"{path}: expected a 3-D scan, got shape {tuple(image.shape)}; extract one volume"
+            raise VolumeError(msg)
+        data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+        affine = np.asarray(image.affine, dtype=float)
+    except VolumeError:
+        raise
+    except (OSError, EOFError, zlib.error, ImageFileError, ValueError, KeyError, TypeError) as error:
+        detail = " ".join(str(error).split())[:160] or type(error).__name__
+        msg = f"{path}: expected a readable image, got a damaged or foreign file ({detail}); copy or export it again"
+        raise VolumeError(msg) from error
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        msg = f"{path}: expected an invertible affine, got a singular one; repair the header (sform/qform)"
+        raise GeometryError(msg)
+    return data, affine, image.header
+
+
+def to_ras(data: NDArray[Any], affine: Affine) -> NDArray[Any]:
+    """Permute and flip ``(I, J, K)`` so that its axes run closest to Right, Anterior, Superior (a view)."""
+    return np.asarray(nib.apply_orientation(data, nib.io_orientation(affine)))
+
+
+def from_ras(data: NDArray[Any], affine: Affine) -> NDArray[Any]:
+    """Undo :func:`to_ras`: bring an RAS+ array back to the voxel axes of ``affine``."""
+    ras = np.array([[0, 1], [1, 1], [2, 1]])
+    back = nib.orientations.ornt_transform(ras, nib.io_orientation(affine))
+    return np.asarray(nib.apply_orientation(data, back))
+
+
+def ras_spacing(affine: Affine) -> tuple[float, float, float]:
+    """Voxel size in mm along the axes that :func:`to_ras` gives."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    axes = nib.io_orientation(affine)[:, 0].astype(int)
+    i, j, k = spacing[np.argsort(axes)]
+    return float(i), float(j), float(k)

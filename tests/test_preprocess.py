@@ -1,0 +1,178 @@
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from semcycle.errors import BrainMaskError, GeometryError, VolumeError
+from semcycle.preprocess.brain_mask import clean_mask, stripped_brain_mask
+from semcycle.preprocess.geometry import WorkingGrid, _resample_matrix, fit_grid
+from semcycle.preprocess.intensity import MEDIAN_LEVEL, fit_scale
+from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
+from semcycle.volume import make_volume
+from tests.conftest import SMALL, ball_brain
+
+
+def ball_volume(spacing=6.0, **keywords):
+    return make_volume(ball_brain(**keywords)["t2"], np.diag([spacing] * 3 + [1.0]), "ball.nii")
+
+
+def test_brats_field_becomes_128_pixels_by_area():
+    data = np.zeros((240, 240, 4), np.float32)
+    data[100:140, 90:150] = 1
+    volume = make_volume(data, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    grid = fit_grid(volume, data > 0, 128, 1.875)
+    assert grid.start_mm == (0.0, 0.0)
+    slices = grid.forward(data)
+    assert slices.shape == (4, 128, 128)
+    assert slices.sum() * 1.875**2 == pytest.approx(data.sum(), rel=1e-5)  # area is conserved
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(4, 60),
+    st.floats(0.4, 8),
+    st.integers(4, 60),
+    st.floats(0.4, 8),
+    st.floats(-40, 40),
+)
+def test_resampling_keeps_the_range_and_constants(n_in, step_in, n_out, step_out, start):
+    matrix = _resample_matrix(n_in, step_in, n_out, step_out, start)
+    total = matrix.sum(axis=1)
+    assert (matrix >= 0).all()
+    assert (total <= 1 + 1e-5).all()
+    edges = start + step_out * np.arange(n_out + 1)
+    inside = (edges[:-1] >= 0) & (edges[1:] <= n_in * step_in)
+    np.testing.assert_allclose(total[inside], 1, atol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.permutations([0, 1, 2]),
+    st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
+    st.tuples(st.floats(0.6, 2), st.floats(0.6, 2), st.floats(0.8, 4)),
+    st.integers(0, 2**16),
+)
+def test_a_blob_comes_back_to_its_place_in_native_space(axes, signs, sizes, seed):
+    """Forward and back, the centre of mass moves by less than half a working pixel, whatever the orientation."""
+    generator = np.random.default_rng(seed)
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for column, row in enumerate(axes):
+        affine[row, column] = signs[column] * sizes[column]
+    shape = tuple(generator.integers(24, 48, 3))
+    centre = np.array([generator.integers(8, n - 8) for n in shape])
+    index = np.stack(np.indices(shape), -1)
+    blob = np.exp(-((((index - centre) * np.array(sizes)) / 3.0) ** 2).sum(-1)).astype(np.float32)
+    volume = make_volume(blob, affine)
+    grid = fit_grid(volume, blob > 0.3, 64, 1.875)
+    back = grid.inverse(grid.forward(blob))
+    weights = back / back.sum()
+    found = (index * weights[..., None]).sum((0, 1, 2))
+    whole = (index * (blob / blob.sum())[..., None]).sum((0, 1, 2))
+    assert (np.abs(found - whole) * np.array(sizes)).max() < 1.875 / 2
+
+
+def test_window_moves_only_as_far_as_the_brain_needs():
+    data = np.zeros((300, 60, 3), np.float32)
+    data[:40, 20:40] = 1
+    grid = fit_grid(make_volume(data, np.eye(4)), data > 0, 32, 2.0)
+    assert grid.start_mm[0] == 0  # centred would start at 118 and lose the brain
+    assert grid.start_mm[1] == pytest.approx(-2)
+    assert grid.forward(data).sum() * 4 == pytest.approx(data.sum(), rel=1e-5)
+
+
+def test_brain_larger_than_the_window_is_refused():
+    with pytest.raises(GeometryError, match="at most 64 mm"):
+        fit_grid(ball_volume(), ball_volume().data > 0, 32, 2.0)
+
+
+def test_grid_survives_json():
+    grid = fit_grid(ball_volume(), ball_volume().data > 0, 32, 7.0)
+    again = WorkingGrid(**json.loads(json.dumps(asdict(grid))))
+    data = ball_brain()["t2"]
+    np.testing.assert_array_equal(again.forward(data), grid.forward(data))
+
+
+def test_brain_mask_keeps_the_largest_piece_and_fills_holes():
+    data = ball_brain()["t2"]
+    data[16, 18, 10] = 0
+    data[0, 0, 0] = 50
+    mask = stripped_brain_mask(make_volume(data, np.diag([6.0, 6.0, 6.0, 1.0])))
+    assert mask[16, 18, 10]
+    assert not mask[0, 0, 0]
+    assert not clean_mask(np.zeros((3, 3, 3), bool)).any()
+
+
+def test_background_need_not_be_zero():
+    data = ball_brain()["t2"]
+    shifted = make_volume(np.where(data > 0, data, -1000), np.diag([6.0, 6.0, 6.0, 1.0]))
+    plain = make_volume(data, np.diag([6.0, 6.0, 6.0, 1.0]))
+    np.testing.assert_array_equal(stripped_brain_mask(shifted), stripped_brain_mask(plain))
+
+
+def test_scan_with_skull_or_without_brain_is_refused():
+    noisy = np.random.default_rng(0).random((60, 60, 60)).astype(np.float32)
+    with pytest.raises(BrainMaskError, match="skull-stripped"):
+        stripped_brain_mask(make_volume(noisy, np.diag([4.0, 4.0, 4.0, 1.0])))
+    speck = np.zeros((30, 30, 30), np.float32)
+    speck[4:6, 4:6, 4:6] = 1
+    with pytest.raises(BrainMaskError, match="looks empty"):
+        stripped_brain_mask(make_volume(speck, np.eye(4)))
+    with pytest.raises(BrainMaskError, match="empty"):
+        preprocess(make_volume(noisy, np.eye(4)), SMALL, np.zeros(noisy.shape, bool))
+
+
+@pytest.mark.parametrize("gain", [1, 77.5])
+def test_intensity_scale_follows_the_scan_and_inverts(gain):
+    volume = ball_volume()
+    volume = make_volume(volume.data * gain, volume.affine)
+    brain = volume.data > 0
+    percentile = fit_scale(volume, brain, 0.0, "percentile", 99.0, "brain")
+    assert percentile.unit == pytest.approx(np.percentile(volume.data[brain], 99.0))
+    median = fit_scale(volume, brain, 0.0, "median", 99.0, "brain")
+    assert np.median(median.forward(volume.data)[brain]) == pytest.approx(MEDIAN_LEVEL, rel=1e-4)
+    values = volume.data[volume.data < percentile.unit]
+    np.testing.assert_allclose(percentile.inverse(percentile.forward(values)), values, rtol=1e-4, atol=1e-3 * gain)
+    whole = fit_scale(volume, brain, 0.0, "percentile", 99.0, "volume")
+    assert whole.unit < percentile.unit
+
+
+def test_brain_without_contrast_is_refused():
+    data = np.zeros((20, 20, 20), np.float32)
+    data[5:15, 5:15, 5:15] = 3
+    with pytest.raises(VolumeError, match="contrast|above the background"):
+        fit_scale(make_volume(data, np.eye(4)), data > 0, 3.0, "percentile", 99.8, "brain")
+
+
+def test_preprocess_is_independent_of_orientation():
+    data = ball_brain()["t2"]
+    ras = preprocess(make_volume(data, np.diag([6.0, 6.0, 6.0, 1.0])), SMALL)
+    flipped = preprocess(make_volume(data[::-1].transpose(1, 0, 2), _lps_like()), SMALL)
+    np.testing.assert_allclose(flipped.image, ras.image, atol=1e-5)
+    np.testing.assert_array_equal(flipped.to_native(flipped.brain).shape, (36, 32, 20))
+
+
+def _lps_like():
+    affine = np.zeros((4, 4))
+    affine[1, 0], affine[0, 1], affine[2, 2], affine[3, 3] = 6, -6, 6, 1
+    return affine
+
+
+def test_image_is_in_range_and_zero_outside_the_brain():
+    prepared = preprocess(ball_volume(), SMALL)
+    assert prepared.image.min() >= 0
+    assert prepared.image.max() <= 1
+    assert (prepared.image[~prepared.brain] == 0).all()
+    native = prepared.to_native(prepared.image)
+    assert (native[~prepared.brain_native] == 0).all()
+
+
+def test_settings_refuse_nonsense():
+    with pytest.raises(ValidationError):
+        PreprocessSettings(size=100)
+    with pytest.raises(ValidationError):
+        PreprocessSettings(pixels=3)

@@ -1,0 +1,89 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from semcycle.errors import ScoringError
+from semcycle.report.tables import (
+    best_cells,
+    format_value,
+    metric_text,
+    summary,
+    terminal_table,
+    to_csv_text,
+    to_latex_text,
+    to_markdown_text,
+)
+
+
+def make_table():
+    rows = [
+        ("cycle_a", "baur", "auprc", "pooled", 0.43219),
+        ("cycle_a", "baur", "auprc", "mean over cases", 0.40),
+        ("cycle_a", "baur", "best_dice", "pooled", 0.5),
+        ("cycle_a", "baur", "l1_healthy", "pooled", 0.02),
+        ("intensity", "baur", "auprc", "pooled", 0.21),
+        ("intensity", "baur", "auprc", "mean over cases", 0.45),
+        ("intensity", "literal", "auprc", "pooled", 0.19),
+    ]
+    return pd.DataFrame(rows, columns=["run", "preset", "metric", "pooling", "value"])
+
+
+def test_summary_has_a_row_a_run_and_a_column_a_metric_and_preset():
+    wide = summary(make_table())
+    assert list(wide.index) == ["cycle_a", "intensity"]
+    assert list(wide.columns) == ["AUPRC (baur)", "mean AUPRC (baur)", "best Dice (baur)", "AUPRC (literal)"]
+    assert wide.loc["cycle_a", "AUPRC (baur)"] == 0.43219
+    assert wide.loc["intensity", "mean AUPRC (baur)"] == 0.45
+    assert np.isnan(wide.loc["cycle_a", "AUPRC (literal)"])
+
+
+def test_a_table_without_its_columns_is_refused():
+    with pytest.raises(ScoringError, match="'pooling'"):
+        summary(make_table().drop(columns="pooling"))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.43219, "0.432"), (0.0, "0.000"), (np.float32(0.5), "0.500"), (3, "3"), ("x", "x"), (np.nan, "–"), (None, "–")],
+)
+def test_values_are_rounded_alike(value, text):
+    assert format_value(value) == text
+
+
+def test_best_is_marked_as_printed_and_never_alone():
+    frame = pd.DataFrame({"a": [0.50004, 0.50001, 0.1], "b": [np.nan, 0.3, np.nan]}, index=["r", "s", "t"])
+    marks = best_cells(frame)
+    assert marks["a"].tolist() == [True, True, False]
+    assert not marks["b"].any()
+
+
+def test_markdown_and_latex_escape_and_mark():
+    wide = summary(make_table()).rename({"intensity": "in|ten&s"})
+    markdown = to_markdown_text(wide)
+    assert "| cycle_a | **0.432** | 0.400 | 0.500 | – |" in markdown.splitlines()
+    assert "in\\|ten&s" in markdown
+    latex = to_latex_text(wide)
+    assert r"cycle\_a & \textbf{0.432} & 0.400 & 0.500 & -- \\" in latex.splitlines()
+    assert r"in|ten\&s" in latex
+    assert latex.startswith("\\begin{tabular}{lrrrr}\n\\toprule")
+
+
+def test_csv_keeps_the_digits_and_reads_back():
+    back = pd.read_csv(io.StringIO(to_csv_text(summary(make_table()))), index_col="run")
+    assert back.loc["cycle_a", "AUPRC (baur)"] == 0.43219
+
+
+def test_terminal_table_prints_runs_and_no_markup():
+    console = Console(file=io.StringIO(), width=140, record=True)
+    console.print(terminal_table(summary(make_table()).rename({"intensity": "[red]x[/red]"}), "Scores"))
+    text = console.export_text()
+    assert "0.432" in text
+    assert "[red]x[/red]" in text
+
+
+def test_unknown_metrics_get_a_readable_label():
+    assert metric_text("lesion_f1").label == "lesion f1"
+    assert metric_text("l1_healthy").higher_is_better is False
