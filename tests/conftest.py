@@ -43,7 +43,9 @@ def write_case(root: Path, case_id: str, *, seed=0, lesion=True, group="", spaci
     paths = {name: root / case_id / f"{case_id}_{name}.nii.gz" for name in arrays}
     write_arrays({path: arrays[name].astype(np.float32) for name, path in paths.items()}, affine)
     tissue = {name: paths[name] for name in ("gm", "wm", "csf")}
-    return Case(case_id, f"subject-{case_id}", {"t2": paths["t2"]}, paths["lesion"] if lesion else None, None, tissue, group)
+    return Case(
+        case_id, f"subject-{case_id}", {"t2": paths["t2"]}, paths["lesion"] if lesion else None, None, tissue, group
+    )
 
 
 SMALL = PreprocessSettings(size=32, pixel_mm=7.0)

@@ -46,7 +46,10 @@ def test_paper_defaults():
     assert (s.segmentation.epochs, s.synthesis.epochs) == (30, 15)
     assert (s.synthesis.lambda_l1, s.synthesis.learning_rate, s.synthesis.betas) == (10, 2e-4, (0.5, 0.999))
     stages = Cycle(CycleSettings(segmentation={"base": 2}, synthesis={"base": 2, "discriminator_base": 2})).stages()
-    assert [(stage.name, list(stage.players)) for stage in stages] == [("segmentation", ["S"]), ("synthesis", ["D", "G"])]
+    assert [(stage.name, list(stage.players)) for stage in stages] == [
+        ("segmentation", ["S"]),
+        ("synthesis", ["D", "G"]),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,7 @@ def test_reconstruction_shapes_and_ranges(semantics, classes):
     made = method.reconstruct(data.x, data.brain)
     assert made.image.shape == data.x.shape
     assert made.tissue.shape == (3, 3, 32, 32)
-    assert 0 <= made.image.min()
+    assert made.image.min() >= 0
     assert made.image.max() <= 1
     assert made.tissue.sum(dim=1).max() <= 1 + 1e-5
 
@@ -240,7 +243,7 @@ def test_augmentation_keeps_range_background_and_pairing(options, seed):
     torch.manual_seed(seed)
     moved = augment_geometry(data, options)
     x = augment_intensity(moved.x, moved.brain, options)
-    assert 0 <= x.min()
+    assert x.min() >= 0
     assert x.max() <= 1
     assert (x * (1 - moved.brain) == 0).all()
     for one in range(len(data.x)):

@@ -59,7 +59,9 @@ def test_a_changed_source_is_prepared_again(tmp_path):
 def test_other_settings_are_refused_and_named(ball_cases, tmp_path):
     prepare(Listing(ball_cases[:1]), tmp_path / "store", SMALL, None, cohort="manifest")
     with pytest.raises(StoreError, match=r"preprocess.size 32, now 48"):
-        prepare(Listing(ball_cases[:1]), tmp_path / "store", SMALL.model_copy(update={"size": 48}), None, cohort="manifest")
+        prepare(
+            Listing(ball_cases[:1]), tmp_path / "store", SMALL.model_copy(update={"size": 48}), None, cohort="manifest"
+        )
     with pytest.raises(StoreError, match="tissue.provider none, now maps"):
         prepare(Listing(ball_cases[:1]), tmp_path / "store", SMALL, ImportedMaps(), cohort="manifest")
 

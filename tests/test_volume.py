@@ -69,7 +69,11 @@ def test_scaled_integers_and_trailing_axis_are_read(tmp_path):
     [
         (lambda p, d: None, VolumeError, "found none"),
         (lambda p, d: p.write_bytes(b"no nifti at all"), VolumeError, "damaged or foreign"),
-        (lambda p, d: p.write_bytes(gzip.compress(nib.Nifti1Image(d, np.eye(4)).to_bytes())[:-60]), VolumeError, "damaged"),
+        (
+            lambda p, d: p.write_bytes(gzip.compress(nib.Nifti1Image(d, np.eye(4)).to_bytes())[:-60]),
+            VolumeError,
+            "damaged",
+        ),
         (lambda p, d: write(p, np.stack([d, d], -1)), VolumeError, "3-D"),
         (lambda p, d: write(p, d[0]), VolumeError, "3-D"),
         (lambda p, d: write(p, np.where(d > 0.9, np.nan, d)), VolumeError, "NaN or Inf"),

@@ -56,7 +56,9 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
         CheckpointError: Not a finished run, a damaged file, or weights of another network.
     """
     if not (folder / WEIGHTS).is_file() or not (folder / RECORD).is_file():
-        state = "an unfinished run; continue it with `semcycle train --resume`" if (folder / RECORD).is_file() else "none"
+        state = (
+            "an unfinished run; continue it with `semcycle train --resume`" if (folder / RECORD).is_file() else "none"
+        )
         msg = f"{folder}: expected a finished run ({WEIGHTS} and {RECORD}), found {state}"
         raise CheckpointError(msg)
     try:
@@ -91,7 +93,9 @@ def load_weights(method: Method[Any], path: Path) -> None:
         have = tuple(state[name].shape) if name in state else "none"
         want = tuple(wanted[name].shape) if name in wanted else "none"
         if have != want:
-            msg = f"{path}: expected the weights of the recipe's network, got another one's: {name} is {have}, not {want}"
+            msg = (
+                f"{path}: expected the weights of the recipe's network, got another one's: {name} is {have}, not {want}"
+            )
             raise CheckpointError(msg)
     method.load_state_dict(state)
 
@@ -108,5 +112,3 @@ def read_metadata(path: Path) -> dict[str, str]:
     except (OSError, SafetensorError) as error:
         msg = f"{path}: expected safetensors, got a damaged file ({error}); remove it and train again"
         raise CheckpointError(msg) from error
-
-

@@ -62,10 +62,14 @@ def prepare(
     store: Out,
     tissue: Annotated[str, typer.Option(help="Tissue maps: maps (import), none.")] = "none",
     tissue_dir: Annotated[Path | None, typer.Option(help="With --tissue maps: folder of c1/c2/c3 files.")] = None,
-    slices: Annotated[str, typer.Option(help="Axial window FIRST:LAST from the foot, all, or the cohort's own.")] = "cohort",
+    slices: Annotated[
+        str, typer.Option(help="Axial window FIRST:LAST from the foot, all, or the cohort's own.")
+    ] = "cohort",
     size: Annotated[int, typer.Option(help="Pixels along both sides of a slice.")] = 128,
     pixel_mm: Annotated[float, typer.Option(help="Side of a pixel in mm.")] = 1.875,
-    intensity: Annotated[Intensity, typer.Option(help="What fixes the intensity scale of a scan.")] = Intensity.PERCENTILE,
+    intensity: Annotated[
+        Intensity, typer.Option(help="What fixes the intensity scale of a scan.")
+    ] = Intensity.PERCENTILE,
     modality: Annotated[str, typer.Option(help="Which image of a case.")] = "t2",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
@@ -76,7 +80,11 @@ def prepare(
 
     layout = get_cohort(cohort)
     settings = PreprocessSettings(
-        modality=modality, size=size, pixel_mm=pixel_mm, intensity=intensity.value, slices=_window(slices, layout.slices)
+        modality=modality,
+        size=size,
+        pixel_mm=pixel_mm,
+        intensity=intensity.value,
+        slices=_window(slices, layout.slices),
     )
     provider = tissue_provider(tissue, tissue_dir)
     listing = layout.find_cases(root)
@@ -130,23 +138,27 @@ def train(
 
 @app.command()
 def score(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders; the intensity baseline always stands beside.")] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders; the intensity baseline always stands beside.")
+    ] = None,
     data: Data = ...,  # type: ignore[assignment]
     scores: Out = ...,  # type: ignore[assignment]
-    split_file: Annotated[Path | None, typer.Option("--split", help="Split file; without it all cases are scored.")] = None,
+    split_file: Annotated[
+        Path | None, typer.Option("--split", help="Split file; without it all cases are scored.")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Score any number of runs and the intensity baseline in one table."""
     from semcycle.experiment import run_scoring
     from semcycle.report.page import report_scores
-    from semcycle.report.tables import terminal_table
+    from semcycle.report.tables import summary, terminal_table
     from semcycle.store import SliceStore
 
     store = SliceStore(data)
     _, cases = _split_cases(split_file, store)
     with progress_over("score", len(cases)) as done:
         table = run_scoring(_name_runs(runs or []), store, cases, scores, device=device, progress=done)
-    out.print(terminal_table(table.summary()))
+    out.print(terminal_table(summary(table.table)))
     out.print(f"scores: {scores}/table.csv")
     out.print(f"report: {report_scores(scores)}")
 
@@ -163,8 +175,8 @@ def predict(
 ) -> None:
     """Write the anomaly map, tissue maps and healthy reconstruction of scans on their own grids."""
     from semcycle.checkpoint import load_checkpoint
+    from semcycle.experiment import draw_overview
     from semcycle.predict import find_scans, predict_files
-    from semcycle.report.overview import save_overview
     from semcycle.scoring.postprocess import PRESETS
     from semcycle.volume import load_mask
 
@@ -183,7 +195,7 @@ def predict(
             folder,
             preset=preset,
             load_brain=lambda volume: load_mask(brain_mask, volume, "brain mask") if brain_mask else None,
-            draw=save_overview,
+            draw=draw_overview,
             progress=done,
         )
     if len(failures) == len(found):

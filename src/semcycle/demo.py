@@ -15,6 +15,7 @@ from semcycle.prepare import prepare
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.recipe import load_recipe
 from semcycle.report.page import report_scores
+from semcycle.report.tables import summary
 from semcycle.split import Split
 from semcycle.store import SliceStore
 from semcycle.tissue import tissue_provider
@@ -46,7 +47,7 @@ def run_demo(out: Path, *, seed: int = 0) -> tuple[pd.DataFrame, Path]:
             msg = f"{out}: expected an empty folder or an earlier demo, got other files; choose another --out"
             raise StoreError(msg)
         with progress_over("phantoms", HEALTHY + LESIONS) as done:
-            write_cohort(cohort, healthy=HEALTHY, lesions=LESIONS, spacing=2.0, seed=seed, progress=done)
+            write_cohort(cohort, healthy=HEALTHY, lesions=LESIONS, spacing=2, seed=seed, progress=done)
     listing = get_cohort("manifest").find_cases(cohort)
     with progress_over("prepare", len(listing.cases)) as done:
         prepare(listing, out / "store", PREPROCESS, tissue_provider("maps"), cohort="phantom", progress=done)
@@ -62,7 +63,7 @@ def run_demo(out: Path, *, seed: int = 0) -> tuple[pd.DataFrame, Path]:
         run_training(settings, store, split.train, runs[name], resume=True, reuse=first)
     with progress_over("score", len(split.test)) as done:
         table = run_scoring(runs, store, split.test, out / "scores", progress=done, facts={"demo seed": seed})
-    return table.summary(), report_scores(out / "scores", out / "report")
+    return summary(table.table), report_scores(out / "scores", out / "report")
 
 
 def _split_phantoms(store: SliceStore) -> Split:

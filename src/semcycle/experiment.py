@@ -14,10 +14,11 @@ from semcycle.errors import CheckpointError, ScoringError
 from semcycle.files import write_json
 from semcycle.methods.base import Batch, Reconstruction
 from semcycle.methods.intensity import Intensity, IntensitySettings
-from semcycle.predict import reconstruct_slices
+from semcycle.predict import Prediction, reconstruct_slices
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.recipe import Recipe
 from semcycle.report.figures import sample_figure, save_figure
+from semcycle.report.overview import overview_figure
 from semcycle.scoring.evaluate import Contestant, ScoreTable, evaluate
 from semcycle.store import SliceStore
 from semcycle.training import Epoch, Hardware, Observer, train
@@ -69,7 +70,9 @@ class TrainingDisplay(Observer):
 
     def epoch_done(self, epoch: Epoch, batch: Batch, sample: Reconstruction) -> None:
         """Print the epoch's line and draw the sample."""
-        figures = describe_losses({**epoch.losses, **{f"held-out {key}": value for key, value in epoch.validation.items()}})
+        figures = describe_losses(
+            {**epoch.losses, **{f"held-out {key}": value for key, value in epoch.validation.items()}}
+        )
         err.print(f"{epoch.stage} {epoch.epoch}/{epoch.epochs}  {figures}  {epoch.seconds:.1f} s", style="dim")
         tissue = None if sample.tissue is None else sample.tissue.float().cpu().numpy()
         x, image = (tensor.float().cpu().numpy()[:, 0] for tensor in (batch.x, sample.image))
@@ -165,3 +168,12 @@ def _contestant(name: str, checkpoint: Checkpoint) -> Contestant:
         return reconstruct_slices(checkpoint.method, x, brain)
 
     return Contestant(name, checkpoint.recipe.method_name, frozenset(checkpoint.record["subjects"]), reconstruct)
+
+
+def draw_overview(prediction: Prediction, path: Path) -> None:
+    """Draw a prediction's overview picture to ``path`` (``.png``)."""
+    prepared = prediction.prepared
+    figure = overview_figure(
+        prepared.image, prediction.tissue, prediction.reconstruction, prediction.scores, prepared.brain
+    )
+    save_figure(figure, path.with_suffix(""))

@@ -128,7 +128,9 @@ def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
     if path.is_file():
         return {scan_name(path): path}
     found = sorted(
-        file for file in path.rglob(pattern) if file.is_file() and is_scan(file) and not scan_name(file).endswith(OUTPUTS)
+        file
+        for file in path.rglob(pattern)
+        if file.is_file() and is_scan(file) and not scan_name(file).endswith(OUTPUTS)
     )
     if not found:
         msg = f"{path}: expected a scan or a folder with scans that match {pattern!r}, found none"
@@ -198,7 +200,9 @@ def _write(prediction: Prediction, out: Path, name: str) -> list[str]:
     tissue = prediction.tissue_native()
     if tissue is not None:
         file = f"{name}_tissue.nii.gz"
-        save_volume(out / file, np.rint(tissue * 255).astype(np.uint8), volume, description=text + "GM WM CSF", slope=1 / 255)
+        save_volume(
+            out / file, np.rint(tissue * 255).astype(np.uint8), volume, description=text + "GM WM CSF", slope=1 / 255
+        )
         return [*files, file]
     return list(files)
 

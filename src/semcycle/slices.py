@@ -84,7 +84,9 @@ def pack_slices(store: SliceStore, case_ids: Sequence[str], settings: SliceSetti
     folder.mkdir(parents=True, exist_ok=True)
     size = cases[0].image.shape[1:]
     with_tissue = all(case.tissue is not None for case in cases)
-    made: dict[str, NDArray[Any]] = {name: _new_block(folder, name, (total, 1, *size), dtype) for name, dtype in _FIELDS.items()}
+    made: dict[str, NDArray[Any]] = {
+        name: _new_block(folder, name, (total, 1, *size), dtype) for name, dtype in _FIELDS.items()
+    }
     if with_tissue:
         made["tissue"] = _new_block(folder, "tissue", (total, 3, *size), np.uint8)
     start = 0

@@ -46,16 +46,17 @@ class Listing:
 
 
 class Cohort(Protocol):
-    """A folder layout. One file a layout and one line in ``COHORTS``.
+    """A folder layout. One file a layout and one line in ``COHORTS``."""
 
-    Attributes:
-        title: One line for ``semcycle info``.
-        slices: Window of axial slice indices ``[first, last)`` counted from the foot in which the
-            literature works, or ``None`` for all slices that show brain.
-    """
+    @property
+    def title(self) -> str:
+        """One line for ``semcycle info``."""
+        ...
 
-    title: str
-    slices: tuple[int, int] | None
+    @property
+    def slices(self) -> tuple[int, int] | None:
+        """Window of axial slice indices ``[first, last)`` from the foot in which the literature works, or all."""
+        ...
 
     def find_cases(self, root: Path) -> Listing:
         """List the cases below ``root``.

@@ -26,7 +26,7 @@ class UnitTanh(nn.Module):
 NORMS: dict[str, Callable[[int, bool], nn.Module]] = {
     "batch": lambda channels, _: nn.BatchNorm2d(channels),
     "instance": lambda channels, affine: nn.InstanceNorm2d(channels, affine=affine),
-    "group": lambda channels, _: nn.GroupNorm(math.gcd(8, channels), channels),
+    "group": lambda channels, _: nn.GroupNorm(math.gcd(8, max(1, channels // 4)), channels),
     "none": lambda channels, _: nn.Identity(),
 }
 """Name -> normalisation of ``(channels, instance_affine)``."""
@@ -56,8 +56,7 @@ def make_norm(kind: Norm, channels: int, *, instance_affine: bool = False) -> nn
     """Make a normalisation layer.
 
     Args:
-        kind: ``group`` takes the largest of 8, 4, 2, 1 groups that divides the channels (with 8 channels
-            that is one channel a group, hence instance norm); ``none`` is the identity.
+        kind: ``group`` takes the largest of 8, 4, 2, 1 groups of at least four channels; ``none`` is the identity.
         channels: Feature maps to normalise.
         instance_affine: Whether instance norm learns a scale and a shift. CycleGAN and PatchGAN do without;
             batch and group norm always have them.

@@ -98,11 +98,12 @@ def write_page(
     return path
 
 
-def report_scores(folder: Path) -> Path:
-    """Write ``folder/report/index.html`` from what ``semcycle score`` left in a folder.
+def report_scores(folder: Path, out: Path | None = None) -> Path:
+    """Write ``index.html`` from what ``semcycle score`` left in a folder.
 
     Args:
         folder: Holds ``table.csv``; ``per_case.csv``, ``curves.npz``, ``panels.npz`` and ``facts.json`` where present.
+        out: Folder of the page; ``folder/report`` without.
 
     Returns:
         The page.
@@ -118,7 +119,7 @@ def report_scores(folder: Path) -> Path:
     if (folder / "panels.npz").is_file():
         figures += _panel_blocks(load_panels(folder / "panels.npz"), presets)
     return write_page(
-        folder / "report",
+        out or folder / "report",
         title=str(facts.pop("title", "Anomaly segmentation scores")),
         intro=str(facts.pop("intro", _introduce(table))),
         table=table,

@@ -89,7 +89,7 @@ def load_panels(path: Path) -> list[Panel]:
         raise ScoringError(msg) from error
 
 
-def _read_panel(arrays: "np.lib.npyio.NpzFile", number: int, entry: dict) -> Panel:  # type: ignore[type-arg]
+def _read_panel(arrays: "np.lib.npyio.NpzFile", number: int, entry: dict) -> Panel:
     def read(name: str) -> NDArray[np.float32] | None:
         key = f"{number}/{name}"
         return arrays[key].astype(np.float32) if key in arrays else None

@@ -29,7 +29,9 @@ class Batches:
         self._arrays: list[NDArray[Any] | None] = [slices.image, slices.brain, slices.valid, slices.tissue]
         self._tensors: list[torch.Tensor | None] | None = None
         if device.type != "cpu":
-            self._tensors = [None if array is None else torch.from_numpy(array.copy()).to(device) for array in self._arrays]
+            self._tensors = [
+                None if array is None else torch.from_numpy(array.copy()).to(device) for array in self._arrays
+            ]
         self._count = len(slices)
 
     def __len__(self) -> int:

@@ -94,7 +94,9 @@ def train(
         return out
     batches, held_out = _open_data(recipe, store, data, out, fabric)
     torch.manual_seed(recipe.seed)
+    # measured: a third faster for G and D on 2 CPU cores, no difference for S
     method = recipe.build().to(fabric.device)
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out of its overloads
     stages = method.stages()
     common = [data, recipe.seed, recipe.training.model_dump(mode="json")]
     prints = [object_hash([stage.name, stage.settings, stage.epochs, *common]) for stage in stages]
@@ -243,7 +245,7 @@ def _describe_data(recipe: Recipe, store: SliceStore, cases: Sequence[str]) -> d
     """What the weights depend on besides the recipe's method: store, cases, and which subjects are held out."""
     used = used_cases(store, cases, recipe.slices)
     subjects = sorted({store.subject(case) for case in used})
-    random.Random(recipe.seed).shuffle(subjects)  # noqa: S311
+    random.Random(recipe.seed).shuffle(subjects)
     held_out = set(subjects[: int(len(subjects) * recipe.training.validation_share)])
     return {
         "store": store.hash,
@@ -263,7 +265,9 @@ def _open_data(
         raise StoreError(msg)
     held_out = None
     if data["validation_cases"]:
-        held_out = Batches(pack_slices(store, data["validation_cases"], recipe.slices, cache / "held-out"), fabric.device)
+        held_out = Batches(
+            pack_slices(store, data["validation_cases"], recipe.slices, cache / "held-out"), fabric.device
+        )
     return Batches(training, fabric.device), held_out
 
 
@@ -296,11 +300,15 @@ def _take_over(reuse: Path, method: Method[Any], stages: Sequence[Stage], prints
         msg = f"{reuse}: expected a run with the same first stage (settings, data, seed), got another; train without --reuse"
         raise CheckpointError(msg)
     # a network that learns again in a later stage of the other run is not what it was after the shared stages
-    later = {name for stage in other.method.stages()[equal:] for player in stage.players.values() for name in player.modules}
+    later = {
+        name for stage in other.method.stages()[equal:] for player in stage.players.values() for name in player.modules
+    }
     for stage in stages[:equal]:
         for player in stage.players.values():
             if later & set(player.modules):
-                msg = f"{reuse}: expected networks left alone after the shared stages, got {later}; train without --reuse"
+                msg = (
+                    f"{reuse}: expected networks left alone after the shared stages, got {later}; train without --reuse"
+                )
                 raise CheckpointError(msg)
             for name in player.modules:
                 getattr(method, name).load_state_dict(getattr(other.method, name).state_dict())

@@ -39,9 +39,7 @@ class Progress:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save_progress(
-    folder: Path, progress: Progress, method: Method[Any], optimizers: Mapping[str, Optimizer]
-) -> None:
+def save_progress(folder: Path, progress: Progress, method: Method[Any], optimizers: Mapping[str, Optimizer]) -> None:
     """Write the resume file atomically; the older one stands until the new one is whole."""
     tensors = {f"method/{name}": tensor for name, tensor in method.state_dict().items()}
     for player, optimizer in optimizers.items():
