@@ -62,6 +62,6 @@ def count_scores(scores: NDArray[np.floating], truth: NDArray[np.bool_], region:
     return ScoreCounts(table[BINS:], table[:BINS])
 
 
-def threshold_of(code: int) -> float:
-    """Score that a code stands for."""
-    return code / (BINS - 1)
+def code_of(threshold: float) -> int:
+    """Code of a score in [0, 1]."""
+    return int(np.rint(threshold * (BINS - 1)))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semcycle.scoring.counts import BINS, ScoreCounts, threshold_of
+from semcycle.scoring.counts import BINS, ScoreCounts, code_of
 
 
 class Curve(NamedTuple):
@@ -105,7 +105,7 @@ def dice_at(counts: ScoreCounts, threshold: float) -> float:
     """Dice of calling everything lesion that scores at least ``threshold``; NaN without lesion voxels."""
     if not counts.positives.sum():
         return float("nan")
-    code = int(np.ceil(round(threshold * (BINS - 1), 6)))
+    code = code_of(threshold)
     tp, fp = counts.positives[code:].sum(), counts.negatives[code:].sum()
     return float(2 * tp / (tp + fp + counts.positives.sum()))
 
@@ -119,7 +119,7 @@ def greedy_dice(counts: ScoreCounts) -> BestDice:
     """
 
     def dice(threshold: float) -> float:
-        code = int(np.floor(round(threshold * (BINS - 1), 6))) + 1
+        code = code_of(threshold) + 1
         tp, fp = counts.positives[code:].sum(), counts.negatives[code:].sum()
         return float(2 * tp / max(tp + fp + counts.positives.sum(), 1))
 
@@ -181,19 +181,3 @@ METRICS = {
     "auroc": Metric(auroc, "AUROC", True, "chance that a lesion voxel scores above another"),
 }
 """Name -> metric of pooled or per-case counts."""
-
-__all__ = [
-    "METRICS",
-    "BestDice",
-    "Curve",
-    "Metric",
-    "auprc",
-    "auroc",
-    "best_dice",
-    "curve",
-    "dice_at",
-    "greedy_dice",
-    "prevalence",
-    "search_greedily",
-    "threshold_of",
-]

@@ -1,0 +1,144 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from semcycle.checkpoint import load_checkpoint
+from semcycle.errors import BrainMaskError, VolumeError
+from semcycle.predict import find_scans, predict_files, predict_volume, reconstruct_slices
+from semcycle.training import train
+from semcycle.volume import load_volume, make_volume
+from tests.conftest import ball_brain, make_scan, tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def checkpoint(ball_store, tmp_path_factory):
+    torch.set_num_threads(1)
+    recipe = tiny_recipe(segmentation={"epochs": 6, "base": 4, "norm": "group", "learning_rate": 0.01})
+    return load_checkpoint(train(recipe, ball_store, ["h0", "h1", "h2"], tmp_path_factory.mktemp("run") / "run"))
+
+
+AFFINES = {
+    "RAS": np.diag([6.0, 6.0, 6.0, 1.0]),
+    "LPS": np.diag([-6.0, -6.0, 6.0, 1.0]),
+    "PIR": np.array([[0, 0, 6.0, -7], [-6, 0, 0, 3], [0, -6, 0, 9], [0, 0, 0, 1]]),
+}
+
+
+def scan_in(code, tmp_path, seed=10):
+    """The same brain stored in another orientation; returns its path and the lesion on its grid."""
+    arrays, affine = ball_brain(seed=seed), AFFINES[code]
+    ras = nib.Nifti1Image(arrays["t2"], np.diag([6.0, 6.0, 6.0, 1.0]))
+    mask = nib.Nifti1Image(arrays["lesion"].astype(np.float32), ras.affine)
+    turn = nib.orientations.ornt_transform(nib.io_orientation(ras.affine), nib.io_orientation(affine))
+    turned, lesion = ras.as_reoriented(turn), mask.as_reoriented(turn)
+    path = make_scan(tmp_path / f"{code}.nii.gz", turned.get_fdata(), turned.affine)
+    return path, lesion.get_fdata() > 0
+
+
+@pytest.mark.parametrize("code", AFFINES)
+def test_outputs_lie_on_the_scan_whatever_its_orientation(checkpoint, tmp_path, code):
+    path, lesion = scan_in(code, tmp_path)
+    assert predict_files({code: path}, checkpoint, tmp_path / "out") == []
+    scan = nib.load(path)
+    assert "".join(nib.aff2axcodes(scan.affine)) == code
+    for name, shape in (("anomaly", scan.shape), ("reconstruction", scan.shape), ("tissue", (*scan.shape, 3))):
+        image = nib.load(tmp_path / "out" / f"{code}_{name}.nii.gz")
+        assert image.shape == shape
+        np.testing.assert_allclose(image.affine, scan.affine)
+        assert image.header["sform_code"] == scan.header["sform_code"]
+        values = image.get_fdata()
+        assert np.isfinite(values).all()
+        assert (values[scan.get_fdata() == 0] == 0).all()
+    scores = nib.load(tmp_path / "out" / f"{code}_anomaly.nii.gz").get_fdata()
+    inside = scan.get_fdata() > 0
+    assert scores[lesion].mean() > 1.2 * scores[inside & ~lesion].mean()
+
+
+def test_orientation_does_not_change_the_scores(checkpoint, tmp_path):
+    means = []
+    for code in AFFINES:
+        path, lesion = scan_in(code, tmp_path)
+        means.append(predict_volume(checkpoint, load_volume(path)).anomaly_native()[lesion].mean())
+    assert np.ptp(means) < 1e-4
+
+
+def test_reconstruction_is_in_the_units_of_the_scan(checkpoint, tmp_path):
+    arrays = ball_brain(seed=3, lesion=False)
+    prediction = predict_volume(checkpoint, make_volume(arrays["t2"] * 50, AFFINES["RAS"]))
+    made = prediction.reconstruction_native()
+    inside = arrays["t2"] > 0
+    assert 0.4 < np.median(made[inside]) / np.median(arrays["t2"][inside] * 50) < 2
+
+
+def test_run_record_names_model_scans_and_files(checkpoint, tmp_path):
+    drawn = []
+    path, _ = scan_in("LPS", tmp_path)
+    predict_files({"a": path}, checkpoint, tmp_path / "out", draw=lambda prediction, to: drawn.append(to))
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["model"]["method"] == "cycle"
+    (scan,) = record["scans"]
+    assert scan["files"] == ["a_anomaly.nii.gz", "a_reconstruction.nii.gz", "a_tissue.nii.gz", "a_overview.png"]
+    assert scan["spacing_mm"] == [6.0, 6.0, 6.0]
+    assert drawn == [tmp_path / "out" / "a_overview.png"]
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_bad_scans_of_a_folder_are_listed_and_the_others_done(checkpoint, tmp_path):
+    scan_in("RAS", tmp_path / "in")
+    (tmp_path / "in" / "cut.nii.gz").write_bytes(b"\x1f\x8b rubbish")
+    make_scan(tmp_path / "in" / "skull.nii.gz", np.random.default_rng(0).random((60, 60, 60)))
+    found = find_scans(tmp_path / "in")
+    failures = predict_files(found, checkpoint, tmp_path / "out")
+    assert {failure.case_id for failure in failures} == {"cut", "skull"}
+    assert "skull-stripped" in next(failure.reason for failure in failures if failure.case_id == "skull")
+    assert (tmp_path / "out" / "RAS_anomaly.nii.gz").is_file()
+    assert "cut" in (tmp_path / "out" / "failures.csv").read_text()
+
+
+def test_scan_with_skull_needs_a_mask(checkpoint, tmp_path):
+    arrays = ball_brain()
+    head = np.where(arrays["t2"] > 0, arrays["t2"], np.random.default_rng(0).uniform(5, 300, arrays["t2"].shape))
+    volume = make_volume(head, np.diag([6.0, 6.0, 6.0, 1.0]), "head.nii")
+    with pytest.raises(BrainMaskError, match=r"head\.nii.*skull"):
+        predict_volume(checkpoint, volume)
+    masked = predict_volume(checkpoint, volume, arrays["t2"] > 0)
+    assert (masked.anomaly_native()[arrays["t2"] == 0] == 0).all()
+
+
+def test_finding_scans(tmp_path):
+    for name in ("a/x_t2.nii.gz", "b/x_t2.nii.gz", "b/x_t1.nii.gz", "b/x_t2_anomaly.nii.gz", "b/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(find_scans(tmp_path, "*_t2.nii.gz")) == ["a_x_t2", "b_x_t2"]
+    assert list(find_scans(tmp_path / "b")) == ["x_t1", "x_t2"]
+    assert list(find_scans(tmp_path / "a" / "x_t2.nii.gz")) == ["x_t2"]
+    with pytest.raises(VolumeError, match="found none"):
+        find_scans(tmp_path / "a", "*.mgz")
+    with pytest.raises(VolumeError, match="found none"):
+        find_scans(tmp_path / "nowhere")
+
+
+def test_slices_without_brain_are_not_run(checkpoint):
+    x = np.random.default_rng(0).random((5, 32, 32)).astype(np.float32)
+    brain = np.zeros(x.shape, bool)
+    brain[1:3] = True
+    image, tissue = reconstruct_slices(checkpoint.method, x, brain, batch_size=1)
+    assert (image[[0, 3, 4]] == 0).all()
+    assert (image[1:3] > 0).any()
+    together, _ = reconstruct_slices(checkpoint.method, x, brain, batch_size=8)
+    np.testing.assert_allclose(image, together, atol=1e-5)
+    assert tissue.shape == (5, 3, 32, 32)
+
+
+def test_real_scans_with_and_without_skull(checkpoint, shared_data, tmp_path):
+    scans = {
+        "stripped": shared_data / "healthy/kirby113/113-02-T2w_processed_reg.nii.gz",
+        "skull": shared_data / "healthy/ixi002/ds_IXI002-Guys-0828-T2.nii",
+    }
+    (failure,) = predict_files(scans, checkpoint, tmp_path)
+    assert failure.case_id == "skull"
+    assert "strip the skull" in failure.reason
+    assert nib.load(tmp_path / "stripped_anomaly.nii.gz").shape == nib.load(scans["stripped"]).shape
