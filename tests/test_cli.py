@@ -107,7 +107,10 @@ def test_a_finished_training_is_protected_and_resumable(lab, capsys):
         (["train", "nothing", "--data", "{lab}/store", "--out", "{tmp}/r"], "expected a recipe file or one of"),
         (["train", "{lab}/typo.yaml", "--data", "{lab}/store", "--out", "{tmp}/r"], "did you mean 'epochs'"),
         (["train", "{lab}/tiny.yaml", "--data", "{tmp}", "--out", "{tmp}/r"], "no manifest.json"),
-        (["predict", "{lab}/cohort/l0/l0_t2.nii.gz", "--model", "{tmp}", "--out", "{tmp}/p"], "expected a finished run"),
+        (
+            ["predict", "{lab}/cohort/l0/l0_t2.nii.gz", "--model", "{tmp}", "--out", "{tmp}/p"],
+            "expected a finished run",
+        ),
         (["predict", "{lab}/none.nii", "--model", "{lab}/run", "--out", "{tmp}/p"], "found none"),
         (["predict", "{lab}/four.nii.gz", "--model", "{lab}/run", "--out", "{tmp}/p"], "expected a 3-D scan"),
         (["score", "{lab}/run", "--data", "{lab}/store", "--out", "{tmp}/d"], "never seen"),
@@ -133,10 +136,22 @@ def test_a_batch_with_a_bad_case_ends_with_one(lab, tmp_path, capsys):
     bad = write_case(tmp_path / "cohort", "bad")
     bad.images["t2"].write_bytes(b"broken")
     write_manifest(tmp_path / "cohort", [good, bad])
-    semcycle("prepare", "manifest", tmp_path / "cohort", "--out", tmp_path / "s", "--size", 32, "--pixel-mm", 7, expect=1)
+    semcycle(
+        "prepare", "manifest", tmp_path / "cohort", "--out", tmp_path / "s", "--size", 32, "--pixel-mm", 7, expect=1
+    )
     assert "bad_t2.nii.gz" in capsys.readouterr().err
     assert "bad" in (tmp_path / "s/failures.csv").read_text()
-    semcycle("predict", tmp_path / "cohort", "--pattern", "*_t2.nii.gz", "--model", lab / "run", "--out", tmp_path / "p", expect=1)
+    semcycle(
+        "predict",
+        tmp_path / "cohort",
+        "--pattern",
+        "*_t2.nii.gz",
+        "--model",
+        lab / "run",
+        "--out",
+        tmp_path / "p",
+        expect=1,
+    )
     assert (tmp_path / "p/good_t2_anomaly.nii.gz").is_file()
 
 
@@ -144,7 +159,9 @@ def test_a_run_is_not_scored_on_other_slices(lab, tmp_path, capsys):
     words = ["--size", 32, "--pixel-mm", 7, "--tissue", "maps", "--intensity", "median"]
     semcycle("prepare", "manifest", lab / "cohort", "--out", tmp_path / "s", *words)
     capsys.readouterr()
-    semcycle("score", lab / "run", "--data", tmp_path / "s", "--split", lab / "split.json", "--out", tmp_path / "d", expect=2)
+    semcycle(
+        "score", lab / "run", "--data", tmp_path / "s", "--split", lab / "split.json", "--out", tmp_path / "d", expect=2
+    )
     assert "intensity percentile, store median" in capsys.readouterr().err
 
 

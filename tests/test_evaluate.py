@@ -116,7 +116,9 @@ def test_lesion_outside_the_brain_mask_counts_as_missed(ball_store, monkeypatch)
 
     monkeypatch.setattr(ball_store, "load", cut)
     hidden = evaluate(CONTESTANTS[1:], ball_store, ["l0"])
-    assert value(hidden, "dark", "auprc")["value"] == pytest.approx(value(hidden, "dark", "auprc")["prevalence"], rel=0.02)
+    assert value(hidden, "dark", "auprc")["value"] == pytest.approx(
+        value(hidden, "dark", "auprc")["prevalence"], rel=0.02
+    )
 
 
 def test_unfair_or_impossible_scorings_are_refused(ball_store):

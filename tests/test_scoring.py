@@ -167,7 +167,9 @@ def ellipse(a, b, size=128):
     return ((grid[:, None] / a) ** 2 + (grid[None] / b) ** 2 <= 1)[None]
 
 
-@pytest.mark.parametrize(("axes", "twelve", "three"), [((46, 37), 0.527, 0.870), ((30, 25), 0.337, 0.807), ((13, 12), 0.002, 0.606)])
+@pytest.mark.parametrize(
+    ("axes", "twelve", "three"), [((46, 37), 0.527, 0.870), ((30, 25), 0.337, 0.807), ((13, 12), 0.002, 0.606)]
+)
 def test_erosion_keeps_what_the_reference_keeps(axes, twelve, three):
     brain = ellipse(*axes)
     for pixels, share in ((12, twelve), (3, three)):

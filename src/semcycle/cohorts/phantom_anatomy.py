@@ -94,7 +94,7 @@ def random_displacement(
     """
     coarse = tuple(max(4, round(n * spacing / FIELD_MM)) for n in shape)
     velocity = np.zeros((3, *coarse), np.float32)  # in coarse voxels
-    for sigma_mm, size_mm in ((30.0, 5.0), (14.0, 2.5)):
+    for sigma_mm, size_mm in ((30.0, 4.0), (14.0, 2.5)):
         noise = np.stack(
             [ndimage.gaussian_filter(generator.normal(size=coarse), sigma_mm / FIELD_MM) for _ in range(3)]
         )
