@@ -101,7 +101,7 @@ def test_a_finished_training_is_protected_and_resumable(lab, capsys):
     [
         (["prepare", "bratz", "{lab}", "--out", "{tmp}/s"], "did you mean 'brats'"),
         (["prepare", "brats", "{lab}/nowhere", "--out", "{tmp}/s"], "expected a BraTS folder"),
-        (["prepare", "brats", "{lab}/cohort", "--out", "{tmp}/s"], "found no such case"),
+        (["prepare", "brats", "{lab}/cohort", "--out", "{tmp}/s"], "expected at least one usable case"),
         (["prepare", "manifest", "{lab}/cohort", "--out", "{lab}/store", "--size", "64"], "preprocess.size 32, now 64"),
         (["prepare", "manifest", "{lab}/cohort", "--out", "{tmp}/s", "--tissue", "spn"], "expected a tissue provider"),
         (["train", "nothing", "--data", "{lab}/store", "--out", "{tmp}/r"], "expected a recipe file or one of"),
@@ -128,7 +128,8 @@ def test_wrong_input_is_one_line_and_exit_code_two(lab, tmp_path, capsys, words,
     assert message in error
     assert "Traceback" not in error
     assert error.count("\n") == 1
-    assert not any(tmp_path.rglob("*.*"))
+    # a cohort without a usable case leaves the list of reasons
+    assert {path.name for path in tmp_path.rglob("*.*")} <= {"settings.json", "failures.csv"}
 
 
 def test_a_batch_with_a_bad_case_ends_with_one(lab, tmp_path, capsys):

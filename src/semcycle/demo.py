@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import cpu_count
 from pathlib import Path
 
 import pandas as pd
@@ -41,16 +42,17 @@ def run_demo(out: Path, *, seed: int = 0) -> tuple[pd.DataFrame, Path]:
     Raises:
         StoreError: ``out`` holds something else.
     """
-    cohort = out / "cohort"
+    cohort, workers = out / "cohort", min(cpu_count(), 4)
     if not (cohort / "manifest.csv").is_file():
         if out.exists() and any(out.iterdir()) and not cohort.is_dir():
             msg = f"{out}: expected an empty folder or an earlier demo, got other files; choose another --out"
             raise StoreError(msg)
         with progress_over("phantoms", HEALTHY + LESIONS) as done:
-            write_cohort(cohort, healthy=HEALTHY, lesions=LESIONS, spacing=2, seed=seed, progress=done)
+            write_cohort(cohort, healthy=HEALTHY, lesions=LESIONS, spacing=2, seed=seed, workers=workers, progress=done)
     listing = get_cohort("manifest").find_cases(cohort)
     with progress_over("prepare", len(listing.cases)) as done:
-        prepare(listing, out / "store", PREPROCESS, tissue_provider("maps"), cohort="phantom", progress=done)
+        provider = tissue_provider("maps")
+        prepare(listing, out / "store", PREPROCESS, provider, cohort="phantom", workers=workers, progress=done)
     store = SliceStore(out / "store")
     split = _split_phantoms(store)
     split.save(out / "split.json")

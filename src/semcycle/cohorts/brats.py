@@ -100,7 +100,7 @@ def _make_case(folder: Path, grade: str) -> Case | Failure:
 
 def _subject(case_id: str) -> str:
     """``Brats18_TCIA02_370_1`` -> ``TCIA02_370``: the last number counts the sessions of 2017-2019 names."""
-    match = re.fullmatch(r"Brats\d\d_(\w+)_\d+", case_id)
+    match = re.fullmatch(r"(?i:brats)1\d_(\w+)_\d+", case_id)
     return match[1] if match else case_id
 
 

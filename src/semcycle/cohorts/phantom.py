@@ -11,7 +11,9 @@ layout with their true tissue maps and lesion masks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +53,7 @@ def write_cohort(
     lesions: int = 6,
     spacing: int = 2,
     seed: int = 0,
+    workers: int = 1,
     progress: Callable[[str], None] = lambda case_id: None,
 ) -> list[Case]:
     """Make phantoms and write them with ``manifest.csv``, which appears last.
@@ -60,17 +63,30 @@ def write_cohort(
         healthy: Phantoms without a lesion; ``group`` is ``healthy``.
         lesions: Phantoms with one: tumour, stroke and MS in turn; ``group`` says which.
         spacing: Voxel size in whole mm.
-        seed: Same seed, same bytes; every phantom has its own stream.
+        seed: Same seed, same bytes, however many workers; every phantom has its own stream.
+        workers: Processes.
         progress: Called with the id of every finished phantom.
     """
     groups = ["healthy"] * healthy + [KINDS[number % len(KINDS)] for number in range(lesions)]
+    jobs = [
+        (root, f"phantom{number:02d}_{group}", group, spacing, [seed, number]) for number, group in enumerate(groups)
+    ]
     cases = []
-    for number, group in enumerate(groups):
-        case_id = f"phantom{number:02d}_{group}"
-        cases.append(_write_phantom(root, case_id, group, spacing, [seed, number]))
-        progress(case_id)
+    for case in _write_all(jobs, workers):
+        cases.append(case)
+        progress(case.case_id)
     write_manifest(root, cases)
     return cases
+
+
+def _write_all(jobs: list[tuple[Path, str, str, int, list[int]]], workers: int) -> Iterator[Case]:
+    """Phantoms in the order of their jobs, made in this process or in several."""
+    if workers == 1:
+        for job in jobs:
+            yield _write_phantom(*job)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_write_phantom, *zip(*jobs, strict=True))
 
 
 def _write_phantom(root: Path, case_id: str, group: str, spacing: int, seed: list[int]) -> Case:
