@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from os import cpu_count
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +26,7 @@ PREPROCESS = PreprocessSettings(size=96, pixel_mm=2.0, intensity="median")
 RECIPES = {"cycle continuous": "smoke/cycle-continuous", "cycle discrete": "smoke/cycle-discrete"}
 
 
-def run_demo(out: Path, *, seed: int = 0) -> tuple[pd.DataFrame, Path]:
+def run_demo(out: Path, *, seed: int = 0, workers: int = 2) -> tuple[pd.DataFrame, Path]:
     """Make phantoms, prepare, train both representations, score, report.
 
     What is already there of an earlier demo is kept: a killed demo continues.
@@ -35,6 +34,7 @@ def run_demo(out: Path, *, seed: int = 0) -> tuple[pd.DataFrame, Path]:
     Args:
         out: Folder for everything.
         seed: Of the cohort and of the training.
+        workers: Processes for making and preparing phantoms.
 
     Returns:
         The small table, and the path of the report.
@@ -42,7 +42,7 @@ def run_demo(out: Path, *, seed: int = 0) -> tuple[pd.DataFrame, Path]:
     Raises:
         StoreError: ``out`` holds something else.
     """
-    cohort, workers = out / "cohort", min(cpu_count(), 4)
+    cohort = out / "cohort"
     if not (cohort / "manifest.csv").is_file():
         if out.exists() and any(out.iterdir()) and not cohort.is_dir():
             msg = f"{out}: expected an empty folder or an earlier demo, got other files; choose another --out"
