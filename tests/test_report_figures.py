@@ -2,18 +2,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from semcycle.report.figures import (
-    Curve,
-    crop,
-    crop_boxes,
-    curves_figure,
-    figure_bytes,
-    panel_figure,
-    sample_figure,
-    save_figure,
-    tissue_rgb,
-    to_display,
-)
+from semcycle.report.canvas import crop, crop_boxes, figure_bytes, save_figure, tissue_rgb, to_display
+from semcycle.report.curves import Curve, curves_figure
+from semcycle.report.figures import panel_figure, sample_figure
 from semcycle.report.overview import choose_slices, overview_figure
 from semcycle.scoring.panels import Panel, RunPanel
 
@@ -94,12 +85,14 @@ def test_panel_figure_names_case_slice_runs_and_sides():
     assert len(pictures(figure)) == 2 * (1 + 1 + 3 + 1)
 
 
-def test_panel_figure_shares_the_residual_scale_within_a_row():
+def test_residuals_share_a_scale_within_a_row_and_a_raw_score_has_its_own():
     panel = make_panel()
+    panel.runs["vae"] = RunPanel(panel.x * 0.9, None, {"baur": panel.x * 0.1})
     figure = panel_figure([panel], preset="baur", parts=("anomaly",))
-    limits = [image.get_clim() for axes in figure.axes for image in axes.images if image.get_cmap().name == "inferno"]
-    assert limits[0] == limits[1]
-    assert limits[0][1] == pytest.approx(np.percentile(panel.x[panel.brain] * 0.5, 99.5), rel=1e-5)
+    shown = [image for axes in figure.axes for image in axes.images if image.get_cmap().name == "inferno"]
+    intensity, cycle, vae = (image.get_clim()[1] for image in shown)
+    assert cycle == vae == pytest.approx(np.percentile(panel.x[panel.brain] * 0.5, 99.5), rel=1e-5)
+    assert intensity == pytest.approx(np.percentile(panel.x[panel.brain], 99.5), rel=1e-5)
 
 
 def test_panel_figure_picks_runs_in_the_given_order_and_refuses_unknown_ones():

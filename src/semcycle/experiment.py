@@ -17,7 +17,8 @@ from semcycle.methods.intensity import Intensity, IntensitySettings
 from semcycle.predict import Prediction, reconstruct_slices
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.recipe import Recipe
-from semcycle.report.figures import sample_figure, save_figure
+from semcycle.report.canvas import save_figure
+from semcycle.report.figures import sample_figure
 from semcycle.report.overview import overview_figure
 from semcycle.scoring.evaluate import Contestant, ScoreTable, evaluate
 from semcycle.store import SliceStore

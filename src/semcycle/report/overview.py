@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from semcycle.report import figures
+from semcycle.report import canvas
 from semcycle.types import SliceArray, SliceMask, TissueSlices
 
 COLUMNS = 8
@@ -38,29 +38,29 @@ def overview_figure(
         ValueError: No slice holds brain.
     """
     shown = choose_slices(brain)
-    boxes = figures.crop_boxes([brain[index] for index in shown])
+    boxes = canvas.crop_boxes([brain[index] for index in shown])
     rows = ["input", *(["tissue"] if tissue is not None else [])]
     rows += [*(["reconstruction"] if reconstruction is not None else []), "anomaly"]
-    white = figures.white_level(x, brain)
+    white = canvas.white_level(x, brain)
     top = max(float(np.percentile(scores[brain], 99.8)), 1e-3)
-    with mpl.rc_context(figures.STYLE):
+    with mpl.rc_context(canvas.STYLE):
         titles = [f"slice {index}" for index in shown]
-        figure, grid, bars = figures.make_stage(titles, rows, legend=tissue is not None)
+        figure, grid, bars = canvas.make_stage(titles, rows, legend=tissue is not None)
         for column, (index, box) in enumerate(zip(shown, boxes, strict=True)):
             cells = {name: grid[row][column] for row, name in enumerate(rows)}
-            figures.draw_grey(cells["input"], x[index], box, white)
-            figures.draw_grey(cells["anomaly"], x[index], box, white)
+            canvas.draw_grey(cells["input"], x[index], box, white)
+            canvas.draw_grey(cells["anomaly"], x[index], box, white)
             if tissue is not None:
-                cells["tissue"].imshow(figures.to_display(figures.crop(figures.tissue_rgb(tissue[index]), box)))
+                cells["tissue"].imshow(canvas.to_display(canvas.crop(canvas.tissue_rgb(tissue[index]), box)))
             if reconstruction is not None:
-                figures.draw_grey(cells["reconstruction"], reconstruction[index], box, white)
-            _lay_over(cells["anomaly"], figures.crop(np.where(brain[index], scores[index], 0), box), top)
+                canvas.draw_grey(cells["reconstruction"], reconstruction[index], box, white)
+            _lay_over(cells["anomaly"], canvas.crop(np.where(brain[index], scores[index], 0), box), top)
             if lesion is not None:
-                figures.draw_outline(cells["anomaly"], figures.crop(lesion[index], box))
-        figures.draw_marks(grid[0][0])
-        figures.draw_bar(bars[-1], top, "anomaly score")
+                canvas.draw_outline(cells["anomaly"], canvas.crop(lesion[index], box))
+        canvas.draw_marks(grid[0][0])
+        canvas.draw_bar(bars[-1], top, "anomaly score")
         if tissue is not None:
-            figures.write_legend(figure)
+            canvas.write_legend(figure)
     return figure
 
 
@@ -85,6 +85,6 @@ def choose_slices(brain: SliceMask, count: int = COLUMNS) -> list[int]:
 
 def _lay_over(axes: Axes, score: NDArray[np.floating], top: float) -> None:
     share = np.clip(score / top, 0, 1)
-    picture = np.array(mpl.colormaps[figures.ANOMALY_MAP](share), np.float32)
+    picture = np.array(mpl.colormaps[canvas.ANOMALY_MAP](share), np.float32)
     picture[..., 3] = np.clip(2 * share - 0.2, 0, 1)
-    axes.imshow(figures.to_display(picture), interpolation="bilinear")
+    axes.imshow(canvas.to_display(picture), interpolation="bilinear")

@@ -15,7 +15,9 @@ from pandas.api.types import is_float_dtype, is_numeric_dtype
 
 from semcycle.errors import ScoringError
 from semcycle.files import read_json, write_bytes
-from semcycle.report.figures import Curve, curves_figure, figure_bytes, panel_figure
+from semcycle.report.canvas import figure_bytes
+from semcycle.report.curves import Curve, curves_figure
+from semcycle.report.figures import panel_figure
 from semcycle.report.tables import DIGITS, METRICS, best_cells, check_table, format_value, metric_key, summary
 from semcycle.scoring.panels import Panel, load_panels
 
