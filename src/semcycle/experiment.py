@@ -70,7 +70,9 @@ class TrainingDisplay(Observer):
         self._progress.update(self._task, advance=1, note=describe_losses(losses))
 
     def epoch_done(self, epoch: Epoch, batch: Batch, sample: Reconstruction) -> None:
-        """Print the epoch's line and draw the sample."""
+        """Print the epoch's line, and draw the sample as a file and for TensorBoard."""
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
         figures = describe_losses(
             {**epoch.losses, **{f"held-out {key}": value for key, value in epoch.validation.items()}}
         )
@@ -80,6 +82,8 @@ class TrainingDisplay(Observer):
         figure = sample_figure(x, tissue, image)
         (self._out / "samples").mkdir(parents=True, exist_ok=True)
         save_figure(figure, self._out / "samples" / f"{epoch.stage}-{epoch.epoch:03d}")
+        with SummaryWriter(str(self._out / "tensorboard" / "samples"), purge_step=epoch.epoch) as writer:
+            writer.add_figure(epoch.stage, figure, epoch.epoch, close=False)
 
 
 def run_scoring(
