@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semcycle.checkpoint import load_checkpoint
-from semcycle.errors import BrainMaskError, VolumeError
+from semcycle.errors import VolumeError
 from semcycle.predict import find_scans, predict_files, predict_volume, reconstruct_slices
 from semcycle.training import train
 from semcycle.volume import load_volume, make_volume
@@ -93,18 +93,20 @@ def test_bad_scans_of_a_folder_are_listed_and_the_others_done(checkpoint, tmp_pa
     found = find_scans(tmp_path / "in")
     failures = predict_files(found, checkpoint, tmp_path / "out")
     assert {failure.case_id for failure in failures} == {"cut", "skull"}
-    assert "skull-stripped" in next(failure.reason for failure in failures if failure.case_id == "skull")
+    assert "expected" in next(failure.reason for failure in failures if failure.case_id == "skull")
     assert (tmp_path / "out" / "RAS_anomaly.nii.gz").is_file()
     assert "cut" in (tmp_path / "out" / "failures.csv").read_text()
 
 
-def test_scan_with_skull_needs_a_mask(checkpoint, tmp_path):
+def test_a_scan_with_its_skull_is_stripped_or_comes_with_a_mask(checkpoint, monkeypatch):
     arrays = ball_brain()
     head = np.where(arrays["t2"] > 0, arrays["t2"], np.random.default_rng(0).uniform(5, 300, arrays["t2"].shape))
     volume = make_volume(head, np.diag([6.0, 6.0, 6.0, 1.0]), "head.nii")
-    with pytest.raises(BrainMaskError, match=r"head\.nii.*skull"):
-        predict_volume(checkpoint, volume)
+    monkeypatch.setattr("semcycle.preprocess.skull.strip_skull", lambda scan: arrays["t2"] > 0)
+    found = predict_volume(checkpoint, volume)
+    assert found.prepared.record.brain.method == "bet"
     masked = predict_volume(checkpoint, volume, arrays["t2"] > 0)
+    assert masked.prepared.record.brain.method == "given"
     assert (masked.anomaly_native()[arrays["t2"] == 0] == 0).all()
 
 
@@ -138,7 +140,10 @@ def test_real_scans_with_and_without_skull(checkpoint, shared_data, tmp_path):
         "stripped": shared_data / "healthy/kirby113/113-02-T2w_processed_reg.nii.gz",
         "skull": shared_data / "healthy/ixi002/ds_IXI002-Guys-0828-T2.nii",
     }
-    (failure,) = predict_files(scans, checkpoint, tmp_path)
-    assert failure.case_id == "skull"
-    assert "strip the skull" in failure.reason
-    assert nib.load(tmp_path / "stripped_anomaly.nii.gz").shape == nib.load(scans["stripped"]).shape
+    assert predict_files(scans, checkpoint, tmp_path) == []
+    for name, path in scans.items():
+        assert nib.load(tmp_path / f"{name}_anomaly.nii.gz").shape == nib.load(path).shape
+    methods = [
+        scan["preprocess"]["brain"]["method"] for scan in json.loads((tmp_path / "run.json").read_text())["scans"]
+    ]
+    assert methods == ["stripped", "bet"]

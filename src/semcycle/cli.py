@@ -18,6 +18,7 @@ from semcycle.cohorts import COHORTS, get_cohort
 from semcycle.console import err, out, progress_over, show_failures
 from semcycle.errors import SemcycleError
 from semcycle.methods import METHODS
+from semcycle.tissue import TISSUE, tissue_provider
 
 if TYPE_CHECKING:
     from semcycle.store import SliceStore
@@ -29,9 +30,19 @@ app = typer.Typer(
     help="Unsupervised anomaly segmentation for brain MRI by image-semantic cycle translation.",
 )
 
+simulate = typer.Typer(no_args_is_help=True, help="Make scans: of BrainWeb's models, or phantoms.")
+app.add_typer(simulate, name="simulate")
+
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for what is made.")]
 Data = Annotated[Path, typer.Option("--data", help="Slice store made by `semcycle prepare`.")]
 Device = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, mps.")]
+
+
+class Bias(StrEnum):
+    """Choices of ``--bias``."""
+
+    NONE = "none"
+    N4 = "n4"
 
 
 class Intensity(StrEnum):
@@ -60,8 +71,10 @@ def prepare(
     cohort: Annotated[str, typer.Argument(help=f"Folder layout: {', '.join(COHORTS)}.")],
     root: Annotated[Path, typer.Argument(help="Folder of the cohort.")],
     store: Out,
-    tissue: Annotated[str, typer.Option(help="Tissue maps: maps (import), none.")] = "none",
-    tissue_dir: Annotated[Path | None, typer.Option(help="With --tissue maps: folder of c1/c2/c3 files.")] = None,
+    tissue: Annotated[str, typer.Option(help=f"Tissue maps: {', '.join(TISSUE)}.")] = "atlas",
+    tissue_dir: Annotated[
+        Path | None, typer.Option(help="With maps: folder of the maps; with spm: folder of SPM.")
+    ] = None,
     slices: Annotated[
         str, typer.Option(help="Axial window FIRST:LAST from the foot, all, or the cohort's own.")
     ] = "cohort",
@@ -70,19 +83,22 @@ def prepare(
     intensity: Annotated[
         Intensity, typer.Option(help="What fixes the intensity scale of a scan.")
     ] = Intensity.PERCENTILE,
+    bias: Annotated[Bias, typer.Option(help="Correction of the bias field.")] = Bias.NONE,
     modality: Annotated[str, typer.Option(help="Which image of a case.")] = "t2",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Turn a cohort's scans into a slice store. A killed run is continued by the same command."""
     from semcycle.prepare import prepare as prepare_store
     from semcycle.preprocess.pipeline import PreprocessSettings
-    from semcycle.tissue import tissue_provider
+    from semcycle.report.quality import quality_report
+    from semcycle.store import SliceStore
 
     layout = get_cohort(cohort)
     settings = PreprocessSettings(
         modality=modality,
         size=size,
         pixel_mm=pixel_mm,
+        bias=bias.value,
         intensity=intensity.value,
         slices=_window(slices, layout.slices),
     )
@@ -90,8 +106,54 @@ def prepare(
     listing = layout.find_cases(root)
     with progress_over("prepare", len(listing.cases)) as done:
         failures = prepare_store(listing, store, settings, provider, cohort=cohort, workers=workers, progress=done)
-    _show_store(store)
+    made = SliceStore(store)
+    _show_store(made)
+    out.print(f"quality: {quality_report(made, store)}")
     _finish(failures, store)
+
+
+@simulate.command("brainweb")
+def simulate_brainweb(
+    models: Annotated[Path, typer.Argument(help="Folder of BrainWeb's label volumes, subject04_crisp_v.mnc.gz ...")],
+    folder: Out,
+    tr: Annotated[float, typer.Option(help="Repetition time in ms.")] = 3300,
+    te: Annotated[float, typer.Option(help="Echo time in ms.")] = 120,
+    noise: Annotated[float, typer.Option(help="Rician noise over the brightest tissue.")] = 0.03,
+    bias: Annotated[float, typer.Option(help="Bias field, peak to peak.")] = 0.2,
+    factor: Annotated[int, typer.Option(help="Model voxels of 0.5 mm that a scan voxel averages.")] = 2,
+    skull: Annotated[bool, typer.Option(help="Keep the head.")] = False,
+    seed: Annotated[int, typer.Option(help="Same seed, same scans.")] = 0,
+) -> None:
+    """Simulate T2 scans of BrainWeb's anatomical models, with their exact tissue maps, as a cohort."""
+    from semcycle.cohorts import brainweb
+
+    how = brainweb.Acquisition(tr=tr, te=te, noise=noise, bias=bias, factor=factor, skull=skull)
+    with progress_over("simulate", len(brainweb.find_models(models))) as done:
+        cases = brainweb.simulate(models, folder, how, seed=seed, progress=done)
+    out.print(
+        f"cohort: {folder} ({len(cases)} scans); next: semcycle prepare brainweb {folder} --tissue maps --out STORE"
+    )
+
+
+@simulate.command("phantom")
+def simulate_phantom(
+    folder: Out,
+    healthy: Annotated[int, typer.Option(min=0, help="Phantoms without a lesion.")] = 12,
+    lesions: Annotated[int, typer.Option(min=0, help="Phantoms with one: tumour, stroke, MS in turn.")] = 6,
+    spacing: Annotated[int, typer.Option(min=1, max=8, help="Voxel size in mm.")] = 2,
+    seed: Annotated[int, typer.Option(help="Same seed, same scans.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Make the demo's phantoms, healthy and with lesions, as a cohort."""
+    from semcycle.cohorts.phantom import write_cohort
+
+    with progress_over("simulate", healthy + lesions) as done:
+        cases = write_cohort(
+            folder, healthy=healthy, lesions=lesions, spacing=spacing, seed=seed, workers=workers, progress=done
+        )
+    out.print(
+        f"cohort: {folder} ({len(cases)} scans); next: semcycle prepare phantom {folder} --tissue maps --out STORE"
+    )
 
 
 @app.command()
@@ -165,26 +227,29 @@ def score(
 
 @app.command()
 def predict(
-    scans: Annotated[Path, typer.Argument(help="A skull-stripped T2 scan, or a folder of them.")],
+    scans: Annotated[Path, typer.Argument(help="A T2 scan, or a folder of them.")],
     model: Annotated[Path, typer.Option(help="Run folder made by `semcycle train`.")],
     folder: Out,
     pattern: Annotated[str, typer.Option(help="Which files of a folder are scans, such as *_t2.nii.gz.")] = "*",
     preset: Annotated[str, typer.Option(help="Post-processing: literal, baur.")] = "literal",
-    brain_mask: Annotated[Path | None, typer.Option(help="Brain mask of a single scan that has its skull.")] = None,
+    brain_mask: Annotated[
+        Path | None,
+        typer.Option(help="Brain mask of the scan, or a folder of masks whose names begin with the scans' names."),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Write the anomaly map, tissue maps and healthy reconstruction of scans on their own grids."""
     from semcycle.checkpoint import load_checkpoint
     from semcycle.experiment import draw_overview
-    from semcycle.predict import find_scans, predict_files
+    from semcycle.predict import find_mask, find_scans, predict_files
     from semcycle.scoring.postprocess import PRESETS
     from semcycle.volume import load_mask
 
     if preset not in PRESETS:
         msg = f"expected --preset to be one of {', '.join(PRESETS)}, got {preset!r}"
         raise typer.BadParameter(msg)
-    if brain_mask and scans.is_dir():
-        msg = "expected a single scan with --brain-mask, got a folder"
+    if brain_mask and scans.is_dir() and not brain_mask.is_dir():
+        msg = "expected a folder of masks with --brain-mask for a folder of scans, got a file"
         raise typer.BadParameter(msg)
     found = find_scans(scans, pattern)
     checkpoint = load_checkpoint(model, device)
@@ -194,7 +259,9 @@ def predict(
             checkpoint,
             folder,
             preset=preset,
-            load_brain=lambda volume: load_mask(brain_mask, volume, "brain mask") if brain_mask else None,
+            load_brain=lambda volume: (
+                load_mask(find_mask(brain_mask, volume), volume, "brain mask") if brain_mask else None
+            ),
             draw=draw_overview,
             progress=done,
         )
@@ -292,17 +359,14 @@ def _name_runs(runs: list[Path]) -> dict[str, Path]:
     return dict(zip(names, runs, strict=True))
 
 
-def _show_store(folder: Path) -> None:
-    from semcycle.store import SliceStore
-
-    store = SliceStore(folder)
+def _show_store(store: SliceStore) -> None:
     summaries = {case: store.summary(case) for case in store.case_ids}
     slices = sum(summary["slices"] for summary in summaries.values())
     free = sum(summary["lesion_free_slices"] for summary in summaries.values())
-    out.print(f"store: {folder} ({len(summaries)} cases, {slices} slices, {free} of them free of lesions)")
+    out.print(f"store: {store.folder} ({len(summaries)} cases, {slices} slices, {free} of them free of lesions)")
     for case, summary in summaries.items():
         if summary["flags"]:
-            err.print(f"[yellow]doubtful tissue maps[/yellow] {case}: {'; '.join(summary['flags'])}", markup=True)
+            err.print(f"[yellow]doubtful[/yellow] {case}: {'; '.join(summary['flags'])}", markup=True)
 
 
 def _all_failed(failures: list[Any]) -> str:

@@ -50,8 +50,7 @@ class Prediction:
 
     def reconstruction_native(self) -> VoxelArray:
         """``(I, J, K)`` reconstruction in the scan's own intensity units, background outside the brain."""
-        scale = self.prepared.record.scale
-        return scale.inverse(self.prepared.to_native(self.reconstruction))
+        return self.prepared.to_scanner(self.reconstruction)
 
     def tissue_native(self) -> NDArray[np.float32] | None:
         """``(I, J, K, 3)`` GM, WM, CSF in [0, 1], 0 outside the brain."""
@@ -98,8 +97,8 @@ def predict_volume(
 
     Args:
         checkpoint: A trained run.
-        volume: The scan, skull-stripped unless ``brain`` is given.
-        brain: ``(I, J, K)`` brain mask.
+        volume: The scan.
+        brain: ``(I, J, K)`` brain mask; found where it is not given.
         preset: Post-processing of the residual.
 
     Raises:
@@ -139,6 +138,26 @@ def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
     if len(set(names)) < len(names):
         names = ["_".join([*file.relative_to(path).parts[:-1], scan_name(file)]) for file in found]
     return dict(zip(names, found, strict=True))
+
+
+def find_mask(given: Path, volume: Volume) -> Path:
+    """The brain mask of a scan: the given file, or the one in the given folder whose name begins with the scan's.
+
+    Raises:
+        VolumeError: The folder has none, or several.
+    """
+    if not given.is_dir():
+        return given
+    scan = Path(volume.source)
+    found = [
+        file for file in sorted(given.glob(f"{scan_name(scan)}*")) if is_scan(file) and file.resolve() != scan.resolve()
+    ]
+    found = [file for file in found if not scan_name(file).endswith(OUTPUTS)]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        msg = f"{given}: expected one brain mask {scan_name(scan)}*.nii.gz for {scan.name}, found {names}"
+        raise VolumeError(msg)
+    return found[0]
 
 
 def predict_files(
@@ -214,7 +233,7 @@ def _describe(prediction: Prediction, path: Path, written: Sequence[str], second
         "sha256": file_hash(path),
         "shape": list(prediction.volume.shape),
         "spacing_mm": [round(step, 4) for step in prediction.volume.spacing],
-        "brain_ml": round(float(prediction.prepared.brain_native.sum() * prediction.volume.voxel_ml), 1),
+        "warnings": [*prediction.volume.warnings, *prediction.prepared.record.brain.warnings],
         "mean_score": round(float(scores[brain].mean()), 5),
         "score_percentiles": {
             str(percent): round(float(np.percentile(scores[brain], percent)), 5) for percent in (50, 95, 99, 99.9)

@@ -111,8 +111,9 @@ def _make_slices(case: Case, settings: PreprocessSettings, tissue: TissueProvide
     lesion = grid.forward(lesion_native) > 0.5
     # counted at the scan's resolution: a slice with any trace of lesion is not lesion-free (A15)
     lesion_voxels = to_ras(lesion_native, volume.affine).sum(axis=(0, 1))
-    maps = tissue.maps(case, volume).to_slices(grid) if tissue else None
+    maps = tissue.maps(case, volume, prepared.brain_native, lesion_native).to_slices(grid) if tissue else None
     quality, flags = tissue_quality(maps, prepared.image, prepared.brain, lesion) if maps is not None else ({}, [])
+    flags = [*volume.warnings, *prepared.record.brain.warnings, *flags]
     keep = _kept_slices(prepared.brain, settings.slices)
     if not keep.size:
         msg = f"{volume.source}: expected brain in the slices {settings.slices}, got none; use another window"

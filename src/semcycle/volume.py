@@ -28,12 +28,14 @@ class Volume:
         affine: ``(4, 4)`` voxel index -> mm, RAS+, invertible.
         source: File it came from, for messages and run records.
         header: The source's NIfTI header; outputs on the same grid keep its codes and units.
+        warnings: What is doubtful about the file, for run records.
     """
 
     data: VoxelArray
     affine: Affine
     source: str = "<memory>"
     header: Any = field(default=None, repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -86,7 +88,7 @@ def load_volume(path: Path) -> Volume:
     if data.min() == data.max():
         msg = f"{path}: expected a scan, got one constant value ({data.flat[0]:g}); export it again"
         raise VolumeError(msg)
-    return Volume(data, affine, str(path), header)
+    return Volume(data, affine, str(path), header, _doubts(header, data.shape))
 
 
 def load_like(path: Path, like: Volume, what: str) -> VoxelArray:
@@ -111,9 +113,7 @@ def load_like(path: Path, like: Volume, what: str) -> VoxelArray:
             "resample it to the scan"
         )
         raise GeometryError(msg)
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
-    corners[:, :3] *= np.array(like.shape) - 1
-    offset = np.abs(corners @ (affine - like.affine).T)[:, :3].max()
+    offset = _corner_distance(affine, like.affine, like.shape)
     if offset > 0.1 * min(like.spacing):
         msg = (
             f"{path}: expected the {what} on the affine of {like.source}, got one that is off by up to "
@@ -162,6 +162,11 @@ def make_volume(data: NDArray[Any], affine: Affine, source: str = "<memory>") ->
     return Volume(np.ascontiguousarray(data, np.float32), np.asarray(affine, float), source)
 
 
+def as_nibabel(data: NDArray[Any], affine: Affine) -> Any:
+    """Wrap an array for libraries that want nibabel's ``Nifti1Image``."""
+    return nib.Nifti1Image(np.asarray(data, np.float32), np.asarray(affine, float))
+
+
 def write_arrays(volumes: Mapping[Path, NDArray[Any]], affine: Affine) -> None:
     """Write several arrays of one grid as NIfTI; dtypes are kept (bool becomes uint8)."""
     for path, data in volumes.items():
@@ -197,6 +202,26 @@ def _read(path: Path) -> tuple[VoxelArray, Affine, Any]:
         msg = f"{path}: expected an invertible affine, got a singular one; repair the header (sform/qform)"
         raise GeometryError(msg)
     return data, affine, image.header
+
+
+def _doubts(header: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """A NIfTI file may carry two affines; nibabel prefers the sform."""
+    if not isinstance(header, nib.Nifti1Header):
+        return ()
+    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    if sform is None or qform is None:
+        return ()
+    offset = _corner_distance(sform, qform, shape)
+    if offset <= 0.5 * float(np.linalg.norm(sform[:3, :3], axis=0).min()):
+        return ()
+    return (f"sform and qform disagree by up to {offset:.1f} mm; the sform was used",)
+
+
+def _corner_distance(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
+    """How far apart in mm two affines put the corners of a scan, along one axis."""
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+    corners[:, :3] *= np.array(shape) - 1
+    return float(np.abs(corners @ (one - other).T)[:, :3].max())
 
 
 def to_ras(data: NDArray[Any], affine: Affine) -> NDArray[Any]:

@@ -4,7 +4,7 @@ Brains with real cortical folding (the MNI152 templates under random diffeomorph
 contrast, texture, bias field, Rician noise and scanner gain, written as skull-stripped NIfTI in the ``manifest``
 layout with their true tissue maps and lesion masks.
 
-**Licence**: generated; the templates' licence allows any use with attribution (see ``phantom_anatomy``).
+**Licence**: generated; the templates' licence allows any use with attribution (see ``templates``).
 
 **Reference**: Fonov et al. 2009 for the templates.
 """

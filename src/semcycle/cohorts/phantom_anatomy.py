@@ -1,18 +1,14 @@
-"""Anatomy of a phantom: the MNI152 tissue templates under a random smooth diffeomorphic warp.
-
-The templates (ICBM 152 nonlinear 2009, symmetric; Fonov et al. 2009, doi:10.1016/S1053-8119(09)70884-5) come with
-nilearn, so nothing is downloaded.
-"""
+"""Anatomy of a phantom: the MNI152 tissue templates under a random smooth diffeomorphic warp."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from semcycle.templates import tissue_template
 from semcycle.types import Affine, VoxelMask
 
 FIELD_MM = 6.0
@@ -37,25 +33,6 @@ class Anatomy:
         return np.asarray(self.tissue.sum(axis=0) > 0.5)
 
 
-@lru_cache(maxsize=2)
-def template_anatomy(spacing: int) -> Anatomy:
-    """GM, WM and CSF of the MNI152 template at a voxel size in mm; CSF is what the brain holds besides."""
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template, load_mni152_wm_template
-
-    gm_image = load_mni152_gm_template(resolution=spacing)
-    gm, wm = (
-        np.asarray(image.dataobj, np.float32) for image in (gm_image, load_mni152_wm_template(resolution=spacing))
-    )
-    mask = np.asarray(load_mni152_brain_mask(resolution=spacing).dataobj) > 0
-    gm, wm = np.clip(gm, 0, 1), np.clip(wm, 0, 1)
-    # the packaged mask hugs the cortex: close it over the sulci so that they hold CSF
-    brain = ndimage.binary_closing(mask | (gm + wm > 0.3), iterations=max(1, round(4 / spacing)))
-    brain = ndimage.gaussian_filter(ndimage.binary_fill_holes(brain).astype(np.float32), 0.5)
-    csf = np.clip(brain - gm - wm, 0, 1)
-    tissue = np.stack([gm, wm, csf])
-    return Anatomy(tissue / np.maximum(tissue.sum(axis=0), 1), np.asarray(gm_image.affine, float))
-
-
 def random_anatomy(spacing: int, generator: np.random.Generator) -> Anatomy:
     """Another brain: the template, scaled, sheared, with wider or narrower ventricles, and smoothly warped.
 
@@ -63,7 +40,7 @@ def random_anatomy(spacing: int, generator: np.random.Generator) -> Anatomy:
         spacing: Voxel size in mm.
         generator: Source of all randomness.
     """
-    template = template_anatomy(spacing)
+    template = Anatomy(*tissue_template(spacing))
     shape = template.tissue.shape[1:]
     displacement = random_displacement(shape, spacing, generator, _ventricles(template))
     centre = (np.array(shape, np.float32) - 1) / 2

@@ -1,16 +1,39 @@
-"""Brain mask of a skull-stripped scan: what is brighter than the background, in one piece, without holes."""
+"""Brain masks: that of a skull-stripped scan (what is brighter than the background), and whether a mask is plausible."""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
 from semcycle.errors import BrainMaskError
 from semcycle.types import VoxelMask
-from semcycle.volume import Volume
+from semcycle.volume import Volume, to_ras
 
 MIN_ML = 50.0
 """Less than this is no brain (a whole one has 900 to 2000 ml with its outer CSF)."""
 MAX_ML = 2300.0
 """More than this is a head, or a scan whose air is not zero."""
+PLAUSIBLE_ML = (800.0, 2100.0)
+"""Adult brains with their CSF."""
+MIN_SYMMETRY = 0.85
+"""Dice of a mask and its mirror image; good masks of upright heads have 0.93 and more."""
+
+
+@dataclass(frozen=True)
+class BrainRecord:
+    """Where a brain mask came from, and what is doubtful about it.
+
+    Attributes:
+        method: ``stripped`` (the scan's own non-background), ``given`` or ``bet``.
+        ml: Its volume.
+        symmetry: Dice of the mask and its mirror image in the left-right axis.
+        warnings: What looks wrong; empty for a good mask.
+    """
+
+    method: str
+    ml: float
+    symmetry: float
+    warnings: list[str] = field(default_factory=list)
 
 
 def background_level(volume: Volume) -> float:
@@ -42,6 +65,42 @@ def stripped_brain_mask(volume: Volume) -> VoxelMask:
         msg = f"{volume.source}: expected a brain of at least {MIN_ML:.0f} ml, got {ml:.1f} ml; the scan looks empty"
         raise BrainMaskError(msg)
     return mask
+
+
+def looks_stripped(volume: Volume) -> bool:
+    """Whether so much of the scan is one background value that the rest can be a brain."""
+    return bool((volume.data > background_level(volume)).sum() * volume.voxel_ml <= MAX_ML)
+
+
+def check_mask(mask: VoxelMask, volume: Volume, method: str) -> BrainRecord:
+    """Judge a mask by its volume, its pieces and its symmetry.
+
+    Args:
+        mask: ``(I, J, K)``, not empty.
+        volume: The scan it belongs to.
+        method: Where it came from.
+    """
+    ml = float(mask.sum() * volume.voxel_ml)
+    ras = to_ras(mask, volume.affine)
+    symmetry = _mirror_dice(ras)
+    doubts = []
+    if not PLAUSIBLE_ML[0] <= ml <= PLAUSIBLE_ML[1]:
+        doubts.append(f"brain mask of {ml:.0f} ml (plausible: {PLAUSIBLE_ML[0]:.0f}-{PLAUSIBLE_ML[1]:.0f} ml)")
+    pieces = _largest_component(mask).sum() / mask.sum()
+    if pieces < 0.98:
+        doubts.append(f"brain mask in pieces: the largest holds {pieces:.0%}")
+    if symmetry < MIN_SYMMETRY:
+        doubts.append(
+            f"brain mask not symmetric: Dice with its mirror image {symmetry:.2f} (plausible: {MIN_SYMMETRY} or more)"
+        )
+    return BrainRecord(method, round(ml, 1), round(symmetry, 3), doubts)
+
+
+def _mirror_dice(ras: VoxelMask) -> float:
+    """Dice of a mask ``(I, J, K)`` in RAS+ and its mirror image about the middle of its left-right extent."""
+    inside = np.flatnonzero(ras.any(axis=(1, 2)))
+    cut = ras[inside[0] : inside[-1] + 1]
+    return float((cut & cut[::-1]).sum() / cut.sum())
 
 
 def clean_mask(mask: VoxelMask) -> VoxelMask:

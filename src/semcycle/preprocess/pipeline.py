@@ -1,6 +1,6 @@
 """The steps from a scan to working slices, as one recorded and invertible decision."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from semcycle.errors import BrainMaskError
-from semcycle.preprocess.brain_mask import background_level, clean_mask, stripped_brain_mask
+from semcycle.preprocess.bias import fit_bias
+from semcycle.preprocess.brain_mask import (
+    BrainRecord,
+    background_level,
+    check_mask,
+    clean_mask,
+    looks_stripped,
+    stripped_brain_mask,
+)
 from semcycle.preprocess.geometry import WorkingGrid, fit_grid
 from semcycle.preprocess.intensity import IntensityScale, fit_scale
 from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
@@ -29,6 +37,8 @@ class PreprocessSettings(BaseModel):
     slices: tuple[int, int] | None = None
     """Window of axial slices [first, last) from the foot kept in a store (A15: 20..129 of BraTS' 155);
     None keeps all. Predictions always cover every slice with brain."""
+    bias: Literal["none", "n4"] = "none"
+    """Whether a smooth bias field is taken out before the intensity is scaled."""
     intensity: Literal["percentile", "median"] = "percentile"
     """What fixes the intensity scale (A18)."""
     percentile: float = Field(99.8, gt=0, le=100)
@@ -43,6 +53,9 @@ class PreprocessRecord:
 
     grid: WorkingGrid
     scale: IntensityScale
+    brain: BrainRecord
+    bias_range: tuple[float, float] | None
+    """5th and 95th percentile of the bias field in the brain; ``None`` where it was not corrected."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain numbers and lists."""
@@ -58,12 +71,19 @@ class Prepared:
         brain: ``(S, H, W)``.
         brain_native: ``(I, J, K)``.
         record: How it came about.
+        bias_field: ``(I, J, K)`` factors the scan was divided by, or ``None``.
     """
 
     image: SliceArray
     brain: SliceMask
     brain_native: VoxelMask
     record: PreprocessRecord
+    bias_field: VoxelArray | None = None
+
+    def to_scanner(self, slices: NDArray[Any]) -> VoxelArray:
+        """Bring ``(S, H, W)`` intensities in [0, 1] to the scan's grid, units and bias field."""
+        native = self.record.scale.inverse(self.to_native(slices))
+        return native if self.bias_field is None else native * self.bias_field
 
     def to_native(self, slices: NDArray[Any]) -> VoxelArray:
         """Bring ``(S, H, W)`` back to the scan's grid, 0 outside the brain."""
@@ -76,22 +96,40 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
     Args:
         volume: The scan in its own space.
         settings: How.
-        brain: ``(I, J, K)`` brain mask; ``None`` finds it, for which the scan must be skull-stripped.
+        brain: ``(I, J, K)`` brain mask; ``None`` finds it: what is not background in a skull-stripped scan, BET
+            in one with its skull.
 
     Raises:
-        BrainMaskError: No brain, or a scan with skull and no mask.
+        BrainMaskError: No brain, or a scan with its skull and no means to strip it.
         GeometryError: The brain does not fit the window.
         VolumeError: The brain has no contrast.
     """
-    if brain is None:
-        brain, zero = stripped_brain_mask(volume), background_level(volume)
-    else:
-        brain, zero = clean_mask(brain), 0.0
-        if not brain.any():
-            msg = f"{volume.source}: expected a brain mask with voxels inside, got an empty one; check the mask"
-            raise BrainMaskError(msg)
+    brain, zero, method = _find_brain(volume, brain)
+    checked = check_mask(brain, volume, method)
+    field, bias_range = None, None
+    if settings.bias == "n4":
+        field = fit_bias(volume.data - zero, volume.spacing, brain)
+        low, high = np.percentile(field[brain], [5, 95])
+        volume = replace(volume, data=(volume.data - zero) / field + zero)
+        bias_range = (round(float(low), 4), round(float(high), 4))
     grid = fit_grid(volume, brain, settings.size, settings.pixel_mm)
     scale = fit_scale(volume, brain, zero, settings.intensity, settings.percentile, settings.intensity_scope)
     image = grid.forward(np.where(brain, scale.forward(volume.data), np.float32(0)))
     mask = grid.forward(brain) > 0.5
-    return Prepared(np.where(mask, image, np.float32(0)), mask, brain, PreprocessRecord(grid, scale))
+    record = PreprocessRecord(grid, scale, checked, bias_range)
+    return Prepared(np.where(mask, image, np.float32(0)), mask, brain, record, field)
+
+
+def _find_brain(volume: Volume, given: VoxelMask | None) -> tuple[VoxelMask, float, str]:
+    """Brain mask, intensity of the background, and where the mask came from."""
+    if given is not None:
+        brain = clean_mask(given)
+        if not brain.any():
+            msg = f"{volume.source}: expected a brain mask with voxels inside, got an empty one; check the mask"
+            raise BrainMaskError(msg)
+        return brain, 0.0, "given"
+    if looks_stripped(volume):
+        return stripped_brain_mask(volume), background_level(volume), "stripped"
+    from semcycle.preprocess.skull import strip_skull  # pulls in ANTs and numba
+
+    return strip_skull(volume), 0.0, "bet"

@@ -1,17 +1,24 @@
 """Where tissue maps come from. To add a provider: a file in this folder and a line in ``TISSUE``."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semcycle.errors import TissueError
-from semcycle.tissue.base import TissueProvider
-from semcycle.tissue.maps import ImportedMaps
 
-TISSUE: dict[str, Callable[[Path | None], TissueProvider | None]] = {
-    "maps": ImportedMaps,
-    "none": lambda folder: None,
+if TYPE_CHECKING:
+    from semcycle.tissue.base import TissueProvider
+
+TISSUE: dict[str, str | None] = {
+    "atlas": "semcycle.tissue.atlas:full",
+    "atlas-fast": "semcycle.tissue.atlas:fast",
+    "spm": "semcycle.tissue.spm:find_spm",
+    "maps": "semcycle.tissue.maps:ImportedMaps",
+    "none": None,
 }
-"""Name -> provider, made from the folder of ``--tissue-dir``."""
+"""Name -> what makes the provider from the folder of ``--tissue-dir``; imported when it is used."""
 
 
 def tissue_provider(name: str, folder: Path | None = None) -> TissueProvider | None:
@@ -23,4 +30,9 @@ def tissue_provider(name: str, folder: Path | None = None) -> TissueProvider | N
     if name not in TISSUE:
         msg = f"expected a tissue provider of {', '.join(TISSUE)}, got {name!r}; correct --tissue"
         raise TissueError(msg)
-    return TISSUE[name](folder)
+    place = TISSUE[name]
+    if place is None:
+        return None
+    module, _, maker = place.partition(":")
+    made: TissueProvider = getattr(import_module(module), maker)(folder)
+    return made

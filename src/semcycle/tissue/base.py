@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from semcycle.cohorts.base import Case
 from semcycle.errors import TissueError
 from semcycle.preprocess.geometry import WorkingGrid
-from semcycle.types import TissueSlices
+from semcycle.types import TissueSlices, VoxelMask
 from semcycle.volume import Volume
 
 
@@ -35,8 +35,14 @@ class TissueMaps:
 class TissueProvider(Protocol):
     """Where tissue maps come from. One file a provider and one line in ``TISSUE``."""
 
-    def maps(self, case: Case, volume: Volume) -> TissueMaps:
+    def maps(self, case: Case, volume: Volume, brain: VoxelMask, lesion: VoxelMask) -> TissueMaps:
         """Tissue maps of a scan.
+
+        Args:
+            case: Where its files are.
+            volume: The scan.
+            brain: ``(I, J, K)``.
+            lesion: ``(I, J, K)`` known lesion, to be left out of any fit; empty where there is none.
 
         Raises:
             TissueError: They are missing or implausible.

@@ -1,0 +1,66 @@
+"""Skull stripping of T2 scans: BET (Smith 2002, doi:10.1002/hbm.10062), through brainextractor, without any weights.
+
+BET runs at 2 mm isotropic, for it is made for cubic voxels. What it leaves of the eyes and the nose is cut by the MNI152
+brain, registered to its result with 12 degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+from scipy import ndimage
+
+from semcycle.errors import BrainMaskError
+from semcycle.preprocess.brain_mask import clean_mask
+from semcycle.registration import affine_template_brain
+from semcycle.types import VoxelMask
+from semcycle.volume import Volume, as_nibabel, from_ras, ras_spacing, to_ras
+
+WORKING_MM = 2.0
+MARGIN_MM = 6.0
+"""The registered template may be this much too small."""
+
+
+def strip_skull(volume: Volume) -> VoxelMask:
+    """Find the brain in a scan with its skull.
+
+    Returns:
+        ``(I, J, K)`` mask, in one piece.
+
+    Raises:
+        BrainMaskError: brainextractor is not installed, or finds no brain.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from brainextractor import BrainExtractor
+    except ImportError as error:
+        msg = (
+            f"{volume.source}: expected a skull-stripped scan or a brain mask, got a scan with its skull; give a mask "
+            "(--brain-mask; HD-BET or SynthStrip make good ones), or install BET: pip install 'semcycle[skull]'"
+        )
+        raise BrainMaskError(msg) from error
+    data, spacing = to_ras(volume.data, volume.affine), ras_spacing(volume.affine)
+    cubic = ndimage.zoom(data, [step / WORKING_MM for step in spacing], order=1)
+    image = as_nibabel(cubic, np.diag([WORKING_MM] * 3 + [1.0]))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # BET prints every iteration
+            warnings.simplefilter("ignore")
+            extractor = BrainExtractor(image)
+            extractor.run()
+            mask = np.asarray(extractor.compute_mask()) > 0
+    except (ValueError, IndexError, FloatingPointError, np.linalg.LinAlgError) as error:
+        msg = f"{volume.source}: expected BET to find the brain, got a failure ({error}); give a brain mask (--brain-mask)"
+        raise BrainMaskError(msg) from error
+    if not mask.any():
+        msg = f"{volume.source}: expected BET to find the brain, got an empty mask; give a brain mask (--brain-mask)"
+        raise BrainMaskError(msg)
+    template = affine_template_brain(np.where(mask, cubic, 0), (WORKING_MM,) * 3)
+    near = ndimage.distance_transform_edt(~template) * WORKING_MM <= MARGIN_MM
+    smooth = clean_mask(ndimage.binary_opening(mask & near, iterations=2))
+    back = [new / old for new, old in zip(data.shape, smooth.shape, strict=True)]
+    native = ndimage.zoom(smooth.astype(np.float32), back, order=1, grid_mode=True, mode="nearest") > 0.5
+    return np.ascontiguousarray(from_ras(native, volume.affine))
