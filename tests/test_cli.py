@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -56,6 +57,8 @@ def test_the_whole_path_leaves_what_it_promises(lab):
     for name in (
         "store/manifest.json",
         "store/h0.safetensors",
+        "store/quality/index.html",
+        "store/quality/quality.csv",
         "split.json",
         "run/model.safetensors",
         "run/run.json",
@@ -71,6 +74,33 @@ def test_the_whole_path_leaves_what_it_promises(lab):
     assert "intensity" in table
     assert "literal" in table
     assert "baur" in table
+
+
+def test_simulated_cohorts_can_be_prepared(tmp_path):
+    semcycle("simulate", "phantom", "--out", tmp_path / "p", "--healthy", 1, "--lesions", 1, "--spacing", 6)
+    grid = ["--size", 32, "--pixel-mm", 7, "--tissue", "maps"]
+    semcycle("prepare", "phantom", tmp_path / "p", "--out", tmp_path / "sp", *grid)
+    assert (tmp_path / "sp" / "manifest.json").is_file()
+    (tmp_path / "models").mkdir()
+    semcycle("simulate", "brainweb", tmp_path / "models", "--out", tmp_path / "b", expect=2)
+
+
+def test_masks_for_a_folder_of_scans_are_found_by_name(lab, tmp_path):
+    for name in ("l0", "l1"):
+        t2 = nib.load(lab / f"cohort/{name}/{name}_t2.nii.gz")
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        nib.save(t2, tmp_path / "scans" / f"{name}.nii.gz")
+        mask = (t2.get_fdata() > 0).astype(np.uint8)
+        nib.save(nib.Nifti1Image(mask, t2.affine), tmp_path / "masks" / f"{name}_bet_mask.nii.gz")
+    words = ["predict", tmp_path / "scans", "--model", lab / "run", "--out", tmp_path / "p", "--brain-mask"]
+    semcycle(*words, tmp_path / "masks")
+    scans = json.loads((tmp_path / "p/run.json").read_text())["scans"]
+    assert [scan["preprocess"]["brain"]["method"] for scan in scans] == ["given", "given"]
+    semcycle(*words, tmp_path / "masks/l0_bet_mask.nii.gz", expect=2)
+    (tmp_path / "masks/l1_bet_mask.nii.gz").unlink()
+    semcycle(*words, tmp_path / "masks", expect=1)
+    assert "expected one brain mask l1*" in (tmp_path / "p/failures.csv").read_text()
 
 
 def test_predict_writes_native_maps(lab, capsys):

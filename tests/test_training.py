@@ -223,5 +223,5 @@ train(tiny_recipe(), SliceStore(Path({str(ball_store.folder)!r})), {HEALTHY}, Pa
     x = torch.from_numpy(ball_store.load("h0").image[8:10, None].astype(np.float32))
     one, two = (load_checkpoint(tmp_path / count).method.reconstruct(x, (x > 0).float()) for count in "12")
     # sums are rounded in another order, which Adam amplifies at single pixels
-    assert (one.image - two.image).abs().mean() < 0.01 * one.image.mean()
+    torch.testing.assert_close(one.image, two.image, rtol=0, atol=0.03)
     torch.testing.assert_close(one.tissue, two.tissue, rtol=0, atol=0.01)

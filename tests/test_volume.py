@@ -64,6 +64,42 @@ def test_scaled_integers_and_trailing_axis_are_read(tmp_path):
     assert load_volume(tmp_path / "s.nii").data.shape == (2, 3, 4)
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".img", ".mgz"])
+def test_formats(tmp_path, data, suffix):
+    affine = np.diag([-2.0, 2.0, 3.0, 1.0])
+    kind = {".img": nib.Nifti1Pair, ".mgz": nib.MGHImage}.get(suffix, nib.Nifti1Image)
+    nib.save(kind(data, affine), tmp_path / f"s{suffix}")
+    volume = load_volume(tmp_path / f"s{suffix}")
+    np.testing.assert_allclose(volume.data, data)
+    np.testing.assert_allclose(volume.affine, affine)
+    if suffix == ".img":
+        np.testing.assert_array_equal(load_volume(tmp_path / "s.hdr").data, volume.data)
+
+
+def test_big_endian_integers(tmp_path):
+    stored = np.arange(60, dtype=">i2").reshape(3, 4, 5)
+    header = nib.Nifti1Header(endianness=">")
+    header.set_data_dtype(">i2")
+    nib.save(nib.Nifti1Image(stored, np.eye(4), header), tmp_path / "b.nii")
+    assert (tmp_path / "b.nii").read_bytes()[:4] == b"\x00\x00\x01\x5c"
+    np.testing.assert_array_equal(load_volume(tmp_path / "b.nii").data, stored)
+
+
+def test_disagreeing_sform_and_qform_are_noted(tmp_path, data):
+    image = nib.Nifti1Image(data, np.diag([2.0, 2.0, 2.0, 1.0]))
+    image.set_sform(np.diag([2.0, 2.0, 2.0, 1.0]), code=1)
+    image.set_qform(np.diag([2.0, 2.0, 2.0, 1.0]), code=1)
+    nib.save(image, tmp_path / "same.nii")
+    assert load_volume(tmp_path / "same.nii").warnings == ()
+    moved = np.diag([2.0, 2.0, 2.0, 1.0])
+    moved[0, 3] = 10
+    image.set_qform(moved, code=1)
+    nib.save(image, tmp_path / "differ.nii")
+    volume = load_volume(tmp_path / "differ.nii")
+    assert volume.warnings == ("sform and qform disagree by up to 10.0 mm; the sform was used",)
+    np.testing.assert_array_equal(volume.affine, np.diag([2.0, 2.0, 2.0, 1.0]))
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +54,15 @@ def warp_template(
     return _register(fixed, full, tissue, step, type_of_transform="SyN", reg_iterations=iterations, **masks)
 
 
-def affine_template_brain(data: VoxelArray, spacing: Spacing) -> VoxelMask:
-    """Bring the template's brain to a roughly stripped scan, with 12 degrees of freedom.
+def linear_template_brain(
+    data: VoxelArray, spacing: Spacing, freedom: Literal["Similarity", "Affine"] = "Affine"
+) -> VoxelMask:
+    """Bring the template's brain to a roughly stripped scan.
 
     Args:
         data: ``(I, J, K)`` T2, axes RAS+, 0 outside the rough brain.
         spacing: Voxel size in mm.
+        freedom: ``Similarity`` has 7 degrees, ``Affine`` 12.
 
     Returns:
         ``(I, J, K)``.
@@ -67,7 +70,9 @@ def affine_template_brain(data: VoxelArray, spacing: Spacing) -> VoxelMask:
     tissue, step = _template(3)
     image = _image(data, spacing)
     fixed = _ants().resample_image(image, (3.0,) * 3, use_voxels=False, interp_type=0)
-    return np.asarray(_register(fixed, image, tissue, step, type_of_transform="Affine").sum(axis=0) > 0.5)
+    return np.asarray(
+        _register(fixed, image, tissue, step, type_of_transform=freedom, aff_random_sampling_rate=1.0).sum(axis=0) > 0.5
+    )
 
 
 def _register(

@@ -1,7 +1,7 @@
 """Skull stripping of T2 scans: BET (Smith 2002, doi:10.1002/hbm.10062), through brainextractor, without any weights.
 
-BET runs at 2 mm isotropic, for it is made for cubic voxels. What it leaves of the eyes and the nose is cut by the MNI152
-brain, registered to its result with 12 degrees of freedom.
+BET runs at 2 mm isotropic, for it is made for cubic voxels. What it leaves of eyes, nose and skin is cut by the MNI152
+brain, registered to its result by similarity and, after a first cut, by 12 degrees of freedom.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from scipy import ndimage
 
 from semcycle.errors import BrainMaskError
 from semcycle.preprocess.brain_mask import clean_mask
-from semcycle.registration import affine_template_brain
+from semcycle.registration import linear_template_brain
 from semcycle.types import VoxelMask
 from semcycle.volume import Volume, as_nibabel, from_ras, ras_spacing, to_ras
 
 WORKING_MM = 2.0
-MARGIN_MM = 6.0
-"""The registered template may be this much too small."""
+MARGIN_MM = 2.0
+"""How far the brain may reach beyond the registered template."""
 
 
 def strip_skull(volume: Volume) -> VoxelMask:
@@ -58,9 +58,11 @@ def strip_skull(volume: Volume) -> VoxelMask:
     if not mask.any():
         msg = f"{volume.source}: expected BET to find the brain, got an empty mask; give a brain mask (--brain-mask)"
         raise BrainMaskError(msg)
-    template = affine_template_brain(np.where(mask, cubic, 0), (WORKING_MM,) * 3)
-    near = ndimage.distance_transform_edt(~template) * WORKING_MM <= MARGIN_MM
-    smooth = clean_mask(ndimage.binary_opening(mask & near, iterations=2))
+    smooth = mask
+    for freedom in ("Similarity", "Affine"):
+        template = linear_template_brain(np.where(smooth, cubic, 0), (WORKING_MM,) * 3, freedom)
+        near = ndimage.distance_transform_edt(~template) * WORKING_MM <= MARGIN_MM
+        smooth = clean_mask(ndimage.binary_opening(mask & near, iterations=2))
     back = [new / old for new, old in zip(data.shape, smooth.shape, strict=True)]
     native = ndimage.zoom(smooth.astype(np.float32), back, order=1, grid_mode=True, mode="nearest") > 0.5
     return np.ascontiguousarray(from_ras(native, volume.affine))
