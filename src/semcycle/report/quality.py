@@ -304,9 +304,8 @@ def _mark_odd(table: pd.DataFrame) -> list[set[str]]:
         values = table[column].to_numpy(float)
         for row in np.flatnonzero((values < low) | (values > high)):
             marks[row].add(column)
-    gm, wm, csf = (table[name].to_numpy(float) for name in LEVELS)
-    for row in np.flatnonzero((wm >= gm) | (gm >= csf)):
-        marks[row].update(LEVELS)
+    for row in np.flatnonzero(table["t2_wm"].to_numpy(float) >= table["t2_gm"].to_numpy(float)):
+        marks[row].update(("t2_gm", "t2_wm"))
     return marks
 
 
