@@ -32,13 +32,13 @@ def main() -> None:
     case = SliceStore(options.store).load(options.case)
     checkpoint = load_checkpoint(options.run)
     x, brain, lesion = case.image.astype(np.float32), case.brain > 0, case.lesion > 0
-    reconstruction, tissue = reconstruct_slices(checkpoint.method, x, brain)
-    mapped = make_anomaly_map(x, reconstruction, brain, options.preset, checkpoint.preprocess.pixel_mm)
+    made = reconstruct_slices(checkpoint.method, x, brain)
+    mapped = make_anomaly_map(x, made, brain, options.preset, checkpoint.preprocess.pixel_mm)
     panels = []
     for index in options.slices:
         at = int(np.flatnonzero(case.slice_index == index)[0])
-        part = None if tissue is None else tissue[at]
-        run = RunPanel(reconstruction[at], part, {options.preset: mapped.scores[at]})
+        part = None if made.tissue is None else made.tissue[at]
+        run = RunPanel(made.image[at], part, {options.preset: mapped.scores[at]})
         panels.append(Panel(options.case, index, x[at], brain[at], lesion[at], {checkpoint.recipe.name: run}))
     for path in save_figure(panel_figure(panels, preset=options.preset), options.out, dpi=options.dpi):
         print(path)

@@ -4,18 +4,19 @@ from sklearn.metrics import average_precision_score
 
 from semcycle.errors import ScoringError, SplitError, StoreError
 from semcycle.experiment import intensity_baseline
+from semcycle.scoring.anomaly_map import Reconstructed
 from semcycle.scoring.evaluate import Contestant, ScoreTable, evaluate
 from semcycle.scoring.metrics import METRICS
 from semcycle.scoring.panels import load_panels
 
 
 def black(x, brain):
-    return np.zeros_like(x), None
+    return Reconstructed(np.zeros_like(x))
 
 
 def blurred(x, brain):
     tissue = np.zeros((len(x), 3, *x.shape[1:]), np.float32)
-    return np.where(brain, np.float32(0.4), np.float32(0)), tissue
+    return Reconstructed(np.where(brain, np.float32(0.4), np.float32(0)), tissue)
 
 
 CONTESTANTS = [

@@ -127,10 +127,11 @@ def test_slices_without_brain_are_not_run(checkpoint):
     x = np.random.default_rng(0).random((5, 32, 32)).astype(np.float32)
     brain = np.zeros(x.shape, bool)
     brain[1:3] = True
-    image, tissue = reconstruct_slices(checkpoint.method, x, brain, batch_size=1)
+    image, tissue, score = reconstruct_slices(checkpoint.method, x, brain, batch_size=1)
     assert (image[[0, 3, 4]] == 0).all()
     assert (image[1:3] > 0).any()
-    together, _ = reconstruct_slices(checkpoint.method, x, brain, batch_size=8)
+    together = reconstruct_slices(checkpoint.method, x, brain, batch_size=8).image
+    assert score is None
     np.testing.assert_allclose(image, together, atol=1e-5)
     assert tissue.shape == (5, 3, 32, 32)
 

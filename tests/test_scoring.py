@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from semcycle.errors import ScoringError
-from semcycle.scoring.anomaly_map import residual
+from semcycle.scoring.anomaly_map import Reconstructed, residual
 from semcycle.scoring.counts import BINS, ScoreCounts, count_scores
 from semcycle.scoring.metrics import (
     METRICS,
@@ -198,17 +198,17 @@ def test_presets_do_what_they_say():
     x[3:9, 58:70, 58:70] = 0.9  # bright, deep
     x[3:9, 62:66, 30:34] = 0.9  # bright, within 22.5 mm of the edge
     healthy = np.where(brain, np.float32(0.3), np.float32(0))
-    literal = make_anomaly_map(x, healthy, brain, "literal", 1.875)
+    literal = make_anomaly_map(x, Reconstructed(healthy), brain, "literal", 1.875)
     np.testing.assert_allclose(literal.scores[brain], np.abs(x - healthy)[brain])
     assert (literal.scores[~brain] == 0).all()
-    baur = make_anomaly_map(x, healthy, brain, "baur", 1.875)
+    baur = make_anomaly_map(x, Reconstructed(healthy), brain, "baur", 1.875)
     assert baur.scores[6, 64, 64] == pytest.approx(0.6, abs=1e-6)
     assert baur.scores[6, 64, 32] == 0
     assert baur.scores[(x < np.quantile(x, 0.9)) & (baur.scores < 0.1)].max() < 0.1
     assert PRESETS["baur"].erode_mm / 1.875 == 12
     with pytest.raises(ScoringError, match="literal, baur"):
-        make_anomaly_map(x, healthy, brain, "bauer", 1.875)
-    own = make_anomaly_map(x, healthy, brain, PostProcessing(sign="positive"), 1.875)
+        make_anomaly_map(x, Reconstructed(healthy), brain, "bauer", 1.875)
+    own = make_anomaly_map(x, Reconstructed(healthy), brain, PostProcessing(sign="positive"), 1.875)
     assert own.preset == "custom"
     assert (own.scores <= literal.scores + 1e-6).all()
 
@@ -218,7 +218,17 @@ def test_prior_scope():
     brain[0, :5] = True
     x = np.where(brain, np.linspace(0.1, 1, 100).reshape(1, 10, 10), 0).astype(np.float32)
     black = np.zeros_like(x)
-    by_brain = make_anomaly_map(x, black, brain, PostProcessing(prior_quantile=0.5, prior_scope="brain"), 1.0)
-    by_volume = make_anomaly_map(x, black, brain, PostProcessing(prior_quantile=0.5), 1.0)
+    by_brain = make_anomaly_map(
+        x, Reconstructed(black), brain, PostProcessing(prior_quantile=0.5, prior_scope="brain"), 1.0
+    )
+    by_volume = make_anomaly_map(x, Reconstructed(black), brain, PostProcessing(prior_quantile=0.5), 1.0)
     assert (by_brain.scores > 0).sum() == 25
     assert (by_volume.scores > 0).sum() == 50
+
+
+def test_a_score_of_the_methods_own_takes_the_place_of_the_residual():
+    x = np.full((3, 8, 8), 0.5, np.float32)
+    brain = np.ones(x.shape, bool)
+    own = np.linspace(0, 1, x.size, dtype=np.float32).reshape(x.shape)
+    mapped = make_anomaly_map(x, Reconstructed(x, None, own), brain, "literal", 1.875)
+    np.testing.assert_array_equal(mapped.scores, own)

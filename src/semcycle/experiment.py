@@ -20,6 +20,7 @@ from semcycle.recipe import Recipe
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import sample_figure
 from semcycle.report.overview import overview_figure
+from semcycle.scoring.anomaly_map import Reconstructed
 from semcycle.scoring.evaluate import Contestant, ScoreTable, evaluate
 from semcycle.store import SliceStore
 from semcycle.training import Epoch, Hardware, Observer, train
@@ -169,7 +170,7 @@ def intensity_baseline() -> Contestant:
 
 
 def _contestant(name: str, checkpoint: Checkpoint) -> Contestant:
-    def reconstruct(x: np.ndarray, brain: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def reconstruct(x: np.ndarray, brain: np.ndarray) -> Reconstructed:
         return reconstruct_slices(checkpoint.method, x, brain)
 
     return Contestant(name, checkpoint.recipe.method_name, frozenset(checkpoint.record["subjects"]), reconstruct)

@@ -18,6 +18,7 @@ from semcycle.errors import Failure, SemcycleError, VolumeError
 from semcycle.files import file_hash, write_failures, write_json
 from semcycle.methods.base import Method
 from semcycle.preprocess.pipeline import Prepared, preprocess
+from semcycle.scoring.anomaly_map import Reconstructed
 from semcycle.scoring.postprocess import make_anomaly_map
 from semcycle.types import SliceArray, SliceMask, TissueSlices, VoxelArray, VoxelMask
 from semcycle.volume import Volume, is_scan, load_volume, save_volume, scan_name
@@ -59,9 +60,7 @@ class Prediction:
         return np.stack([self.prepared.to_native(self.tissue[:, index]) for index in range(3)], axis=-1)
 
 
-def reconstruct_slices(
-    method: Method[Any], x: SliceArray, brain: SliceMask, batch_size: int = 32
-) -> tuple[SliceArray, TissueSlices | None]:
+def reconstruct_slices(method: Method[Any], x: SliceArray, brain: SliceMask, batch_size: int = 32) -> Reconstructed:
     """Run a method over slices.
 
     Args:
@@ -71,11 +70,12 @@ def reconstruct_slices(
         batch_size: Slices at a time.
 
     Returns:
-        Reconstruction ``(S, H, W)`` in [0, 1], and tissue maps ``(S, 3, H, W)`` where the method has them.
+        Reconstruction, and tissue maps and a score of its own where the method has them.
     """
     device = next((parameter.device for parameter in method.parameters()), torch.device("cpu"))
     image = np.zeros(x.shape, np.float32)
     tissue: NDArray[np.float32] | None = None
+    score: NDArray[np.float32] | None = None
     shown = np.flatnonzero(brain.any(axis=(1, 2)))
     for start in range(0, len(shown), batch_size):
         part = shown[start : start + batch_size]
@@ -87,7 +87,11 @@ def reconstruct_slices(
             if tissue is None:
                 tissue = np.zeros((len(x), 3, *x.shape[1:]), np.float32)
             tissue[part] = made.tissue.float().cpu().numpy()
-    return image, tissue
+        if made.score is not None:
+            if score is None:
+                score = np.zeros(x.shape, np.float32)
+            score[part] = made.score[:, 0].float().clamp(0, 1).cpu().numpy()
+    return Reconstructed(image, tissue, score)
 
 
 def predict_volume(
@@ -106,9 +110,9 @@ def predict_volume(
         GeometryError: The brain does not fit the working window.
     """
     prepared = preprocess(volume, checkpoint.preprocess, brain)
-    image, tissue = reconstruct_slices(checkpoint.method, prepared.image, prepared.brain)
-    mapped = make_anomaly_map(prepared.image, image, prepared.brain, preset, checkpoint.preprocess.pixel_mm)
-    return Prediction(volume, prepared, mapped.scores, image, tissue)
+    made = reconstruct_slices(checkpoint.method, prepared.image, prepared.brain)
+    mapped = make_anomaly_map(prepared.image, made, prepared.brain, preset, checkpoint.preprocess.pixel_mm)
+    return Prediction(volume, prepared, mapped.scores, made.image, made.tissue)
 
 
 def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:

@@ -89,10 +89,12 @@ class Reconstruction(NamedTuple):
     Attributes:
         image: ``(B, 1, H, W)`` in [0, 1].
         tissue: ``(B, 3, H, W)`` GM, WM, CSF where the method has them.
+        score: ``(B, 1, H, W)`` anomaly score, not negative, where it is something else than the residual.
     """
 
     image: ImageBatch
     tissue: TissueBatch | None = None
+    score: ImageBatch | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ MIN_ML = 50.0
 """Less than this is no brain (a whole one has 900 to 2000 ml with its outer CSF)."""
 MAX_ML = 2300.0
 """More than this is a head, or a scan whose air is not zero."""
-PLAUSIBLE_ML = (800.0, 2100.0)
+PLAUSIBLE_ML = (800.0, 2200.0)
 """Adult brains with their CSF."""
 MIN_SYMMETRY = 0.85
 """Dice of a mask and its mirror image; good masks of upright heads have 0.93 and more."""

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from semcycle.types import SliceArray, SliceMask
+from semcycle.types import SliceArray, SliceMask, TissueSlices
 
 Sign = Literal["absolute", "positive"]
+
+
+class Reconstructed(NamedTuple):
+    """What a method made of a scan's slices.
+
+    Attributes:
+        image: ``(S, H, W)`` healthy reconstruction in [0, 1].
+        tissue: ``(S, 3, H, W)`` GM, WM, CSF where the method has them.
+        score: ``(S, H, W)`` anomaly score in [0, 1] where it is something else than the residual.
+    """
+
+    image: SliceArray
+    tissue: TissueSlices | None = None
+    score: SliceArray | None = None
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError, SplitError
 from semcycle.files import write_bytes
+from semcycle.scoring.anomaly_map import Reconstructed
+from semcycle.scoring.bootstrap import bootstrap_intervals
 from semcycle.scoring.counts import ScoreCounts, count_scores
 from semcycle.scoring.metrics import auprc, auroc, best_dice, curve, dice_at, prevalence
 from semcycle.scoring.panels import Panel, RunPanel, load_panels, save_panels
 from semcycle.scoring.postprocess import make_anomaly_map
 from semcycle.store import SliceStore
-from semcycle.types import SliceArray, SliceMask, TissueSlices
+from semcycle.types import SliceArray, SliceMask
 
 CURVE_POINTS = 512
 ORACLE = "oracle: best on these test cases"
@@ -34,6 +36,8 @@ COLUMNS = [
     "metric",
     "pooling",
     "value",
+    "low",
+    "high",
     "threshold",
     "threshold_source",
     "cases",
@@ -49,14 +53,13 @@ class Contestant:
         name: In the table.
         method: Name of the method.
         train_subjects: Subjects it has seen; none of them may be tested.
-        reconstruct: ``(x (S, H, W), brain (S, H, W))`` -> healthy reconstruction ``(S, H, W)`` in [0, 1], and tissue
-            maps ``(S, 3, H, W)`` or ``None``.
+        reconstruct: ``(x (S, H, W), brain (S, H, W))`` -> what the method makes of them.
     """
 
     name: str
     method: str
     train_subjects: frozenset[str]
-    reconstruct: Callable[[SliceArray, SliceMask], tuple[SliceArray, TissueSlices | None]]
+    reconstruct: Callable[[SliceArray, SliceMask], Reconstructed]
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ class ScoreTable:
     """Scores of all contestants.
 
     Attributes:
-        table: Tidy, a row a run, preset and metric: ``run, method, preset, metric, pooling, value, threshold,
-            threshold_source, cases, prevalence``.
+        table: Tidy, a row a run, preset and metric: ``run, method, preset, metric, pooling, value, low, high,
+            threshold, threshold_source, cases, prevalence``; ``low`` and ``high`` bound the 95 % bootstrap interval
+            over subjects of pooled AUPRC and best Dice.
         per_case: A row a run, preset and case.
         curves: ``"<run>|<preset>|precision"`` (``recall``, ``thresholds``, ``dice``) -> ``(<= 512,)``.
         panels: One slice a lesion-bearing case, the one with most lesion.
@@ -144,7 +148,8 @@ def evaluate(
     for (run, preset), tally in tallies.items():
         common = {"run": run, "method": methods[run], "preset": preset}
         pooled = sum(tally.counts.values(), ScoreCounts.empty())
-        rows += [common | row for row in _table_rows(tally, pooled)]
+        intervals = bootstrap_intervals([*tally.counts.values()], [store.subject(case) for case in tally.counts])
+        rows += [common | row for row in _table_rows(tally, pooled, intervals)]
         cases += [common | row for row in _case_rows(tally, best_dice(pooled).threshold)]
         curves |= {f"{run}|{preset}|{name}": values for name, values in _thin_curve(pooled).items()}
     if not pooled.positives.sum():
@@ -187,27 +192,29 @@ def _score_case(
     shown = int(lesion.sum(axis=(1, 2)).argmax())
     runs: dict[str, RunPanel] = {}
     for one in contestants:
-        reconstruction, tissue = one.reconstruct(x, brain)
-        difference = np.abs(x - reconstruction)
+        made = one.reconstruct(x, brain)
+        difference = np.abs(x - made.image)
         sums = (float(difference[healthy].sum()), float(difference[lesion & brain].sum()))
         sizes = (int(healthy.sum()), int((lesion & brain).sum()))
         scores = {}
         for preset in presets:
-            mapped = make_anomaly_map(x, reconstruction, brain, preset, pixel_mm)
+            mapped = make_anomaly_map(x, made, brain, preset, pixel_mm)
             tally = tallies[one.name, preset]
             tally.counts[case_id] = count_scores(mapped.scores, lesion, region)
             tally.l1[case_id] = (*sums, *sizes)
             scores[preset] = mapped.scores[shown]
         untrained = one.method == "intensity"  # its black reconstruction is no picture
-        part = None if tissue is None else tissue[shown]
-        runs[one.name] = RunPanel(None if untrained else reconstruction[shown], part, scores)
+        part = None if made.tissue is None else made.tissue[shown]
+        runs[one.name] = RunPanel(None if untrained else made.image[shown], part, scores)
     progress(case_id)
     if not lesion.any():
         return None
     return Panel(case_id, int(case.slice_index[shown]), x[shown], brain[shown], lesion[shown], runs)
 
 
-def _table_rows(tally: _Tally, pooled: ScoreCounts) -> list[dict[str, object]]:
+def _table_rows(
+    tally: _Tally, pooled: ScoreCounts, intervals: dict[str, tuple[float, float]]
+) -> list[dict[str, object]]:
     """The summary rows of one contestant and preset."""
     bearing = [counts for counts in tally.counts.values() if counts.positives.sum()]
     oracle = best_dice(pooled)
@@ -222,7 +229,8 @@ def _table_rows(tally: _Tally, pooled: ScoreCounts) -> list[dict[str, object]]:
 
     def row(metric: str, pooling: str, value: float, cases: int, threshold: float = np.nan) -> dict[str, object]:
         source = ORACLE if np.isfinite(threshold) else ""
-        found = {"metric": metric, "pooling": pooling, "value": value, "cases": cases}
+        low, high = intervals[metric] if pooling == "pooled" and metric in intervals else (np.nan, np.nan)
+        found = {"metric": metric, "pooling": pooling, "value": value, "low": low, "high": high, "cases": cases}
         return found | {"threshold": threshold, "threshold_source": source, "prevalence": prevalence(pooled)}
 
     return [

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from semcycle.errors import ScoringError
-from semcycle.scoring.anomaly_map import AnomalyMap, Sign, residual
+from semcycle.scoring.anomaly_map import AnomalyMap, Reconstructed, Sign, residual
 from semcycle.types import SliceArray, SliceMask
 
 
@@ -43,13 +43,17 @@ PRESETS = {
 
 
 def make_anomaly_map(
-    x: SliceArray, reconstruction: SliceArray, brain: SliceMask, preset: str | PostProcessing, pixel_mm: float
+    x: SliceArray,
+    made: Reconstructed,
+    brain: SliceMask,
+    preset: str | PostProcessing,
+    pixel_mm: float,
 ) -> AnomalyMap:
     """Turn a reconstruction into an anomaly map.
 
     Args:
         x: ``(S, H, W)`` in [0, 1]; neighbouring slices, from foot to head.
-        reconstruction: ``(S, H, W)`` in [0, 1].
+        made: Its reconstruction; a score of the method's own takes the place of the residual.
         brain: ``(S, H, W)``.
         preset: Key of ``PRESETS``, or steps of one's own.
         pixel_mm: Side of a pixel in mm.
@@ -61,7 +65,7 @@ def make_anomaly_map(
         msg = f"expected a preset of {', '.join(PRESETS)}, got {preset!r}"
         raise ScoringError(msg)
     steps = PRESETS[preset] if isinstance(preset, str) else preset
-    scores = residual(x, reconstruction, steps.sign)
+    scores = residual(x, made.image, steps.sign) if made.score is None else np.asarray(made.score, np.float32)
     scores = np.where(_erode(brain, round(steps.erode_mm / pixel_mm)), scores, np.float32(0))
     if steps.prior_quantile is not None:
         level = np.quantile(x[brain] if steps.prior_scope == "brain" else x, steps.prior_quantile)
