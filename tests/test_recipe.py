@@ -61,11 +61,14 @@ def test_method_contract(name):
     """Every method: a reference, settings with defaults, stages whose players exist, a reconstruction in range."""
     import torch
 
-    method = method_class(name)(parse_recipe({"method": {"name": name}}, "x").method) if name != "cycle" else None
-    if method is None:
+    if name == "cycle":
         from tests.conftest import tiny_recipe
 
         method = tiny_recipe().build()
+    else:
+        kind = method_class(name)
+        size = {"size": 32} if "size" in kind.Settings.model_fields else {}
+        method = kind(parse_recipe({"method": {"name": name} | size}, "x").method)
     assert method.paper.link.startswith("https://")
     for stage in method.stages():
         for player in stage.players.values():

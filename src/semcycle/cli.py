@@ -226,6 +226,34 @@ def score(
 
 
 @app.command()
+def paper(
+    folder: Out,
+    brats: Annotated[Path, typer.Option(help="BraTS folder, or a store made of it.")],
+    isles: Annotated[
+        Path | None, typer.Option(help="ISLES 2015 folder (or --second's), or a store made of it.")
+    ] = None,
+    second: Annotated[str, typer.Option(help="Cohort of the second test set.")] = "isles2015",
+    size: Annotated[str, typer.Option(help="Recipes: paper, or paper-small for two CPU cores.")] = "paper",
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions with the seeds 0, 1, ...")] = 1,
+    rows: Annotated[list[str] | None, typer.Option("--row", help="Only these rows of the tables.")] = None,
+    split_file: Annotated[
+        Path | None, typer.Option("--split", help="Split of the BraTS cases; the paper's proportions without.")
+    ] = None,
+    tissue: Annotated[str, typer.Option(help=f"Tissue maps: {', '.join(TISSUE)}.")] = "atlas",
+    tissue_dir: Annotated[Path | None, typer.Option(help="As for `semcycle prepare`, for BraTS.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that prepare cases.")] = 1,
+) -> None:
+    """Run the paper's experiment: every method, Tables 1 and 2, Figures 2 to 4. The same command continues after a kill."""
+    from semcycle.paper import PaperSettings, open_store, run_paper
+
+    first = open_store(brats, "brats", folder / "stores" / "brats", tissue, tissue_dir, workers)
+    other = open_store(isles, second, folder / "stores" / "second", tissue, None, workers) if isles else None
+    page = run_paper(first, other, folder, PaperSettings(size, seeds, tuple(rows or ())), split_file)
+    out.print(f"tables: {folder}/table1.md, {folder}/table2.md")
+    out.print(f"report: {page}")
+
+
+@app.command()
 def predict(
     scans: Annotated[Path, typer.Argument(help="A T2 scan, or a folder of them.")],
     model: Annotated[Path, typer.Option(help="Run folder made by `semcycle train`.")],

@@ -9,8 +9,14 @@ if TYPE_CHECKING:
     from semcycle.methods.base import Method
 
 METHODS = {
+    "autoencoder": "semcycle.methods.autoencoder:Autoencoder",
+    "context": "semcycle.methods.context:ContextVAE",
     "cycle": "semcycle.methods.cycle:Cycle",
+    "denoising": "semcycle.methods.denoising:Denoising",
+    "fanogan": "semcycle.methods.fanogan:FAnoGAN",
+    "gmvae": "semcycle.methods.gmvae:GMVAE",
     "intensity": "semcycle.methods.intensity:Intensity",
+    "vae": "semcycle.methods.vae:VAE",
 }
 """Name -> ``module:class``; text, so that listing them imports no torch."""
 

@@ -1,0 +1,101 @@
+"""Auto-encoder: Baur, Wiestler, Albarqouni, Navab 2018, https://arxiv.org/abs/1804.04488.
+
+A network with a narrow middle learns healthy slices; what it cannot repeat is anomalous: r = |x - x_hat|. The networks are
+those of the authors' comparative study (Baur et al. 2021, https://arxiv.org/abs/2004.03271). Only its public code was
+compared, not the texts:
+
+* Normalisation: its batch norm never leaves inference mode. As here with ``norm: affine``; ``batch`` is what was meant.
+* Dropout: of the latents alone; the decoder's dropout is never switched on there. As here.
+* Loss: sum of absolute differences over the slice. As here, lesions left out.
+* Training: there it ends after 5 epochs without progress on validation slices. Here after a fixed number of epochs.
+* Score: there the positive part x - x_hat, post-processed. Here that is a scoring preset; x_hat is clamped to [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from semcycle.methods.augment import AugmentSettings, augment_geometry
+from semcycle.methods.base import Batch, Config, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.networks.bottleneck import DenseAutoencoder, SpatialAutoencoder
+from semcycle.networks.unified import UnifiedNorm
+from semcycle.types import ImageBatch, MaskBatch
+
+
+class AutoencoderSettings(Config):
+    """The method's part of a recipe."""
+
+    variant: Literal["dense", "spatial"] = "dense"
+    """One latent vector a slice, or the encoder's map itself as bottleneck (8 x 8 x 128: half as many numbers as pixels)."""
+    size: int = Field(128, ge=2)
+    """Side of the slices."""
+    resolution: int = Field(8, ge=1)
+    """Side of the encoder's map."""
+    norm: UnifiedNorm = "affine"
+    """Of encoder and decoder; ``affine`` is what Baur's code does, whose batch norm never trains."""
+    z: int = Field(128, ge=1)
+    """Length of the latent vector; the spatial variant has none."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Of the latents."""
+    epochs: int = Field(20, ge=0)
+    """Passes over the training slices."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Adam's step size."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Adam's decay rates."""
+    flip: bool = False
+    """Mirror left and right with probability 1/2."""
+
+
+class Autoencoder(Method[AutoencoderSettings]):
+    """Auto-encoder with a dense or a spatial bottleneck.
+
+    Args:
+        settings: Variant and sizes.
+    """
+
+    paper = Reference(
+        "Baur, Wiestler, Albarqouni, Navab",
+        "Deep Autoencoding Models for Unsupervised Anomaly Segmentation in Brain MR Images",
+        2018,
+        "https://arxiv.org/abs/1804.04488",
+    )
+    Settings = AutoencoderSettings
+
+    def __init__(self, settings: AutoencoderSettings) -> None:
+        super().__init__(settings)
+        s = settings
+        if s.variant == "dense":
+            self.net: DenseAutoencoder | SpatialAutoencoder = DenseAutoencoder(
+                s.size, s.resolution, s.norm, s.z, s.dropout
+            )
+        else:
+            self.net = SpatialAutoencoder(s.size, s.resolution, s.norm, s.dropout)
+
+    def stages(self) -> list[Stage]:
+        """One."""
+        player = Player(("net",), self.settings.learning_rate, self.settings.betas)
+        everything = {"method": self.settings.model_dump(mode="json")}
+        return [Stage("autoencoder", self.settings.epochs, {"net": player}, everything)]
+
+    def losses(self, stage: str, batch: Batch) -> Iterator[Step]:
+        """|x - x_hat| summed over pixels, a mean over the batch."""
+        batch = augment_geometry(batch, AugmentSettings(flip=self.settings.flip))
+        loss = l1_sum(batch.x, self.net(batch.x), batch.valid).mean()
+        yield Step("net", loss, {"l1": loss})
+
+    @torch.no_grad()
+    def reconstruct(self, x: ImageBatch, brain: MaskBatch) -> Reconstruction:
+        """x_hat."""
+        self.eval()
+        return Reconstruction(self.net(x).clamp(0, 1))
+
+
+def l1_sum(x: ImageBatch, image: ImageBatch, valid: MaskBatch) -> Tensor:
+    """|x - x_hat| of each slice summed over the pixels that count, ``(B,)``."""
+    return ((x - image).abs() * valid).flatten(1).sum(dim=1)
