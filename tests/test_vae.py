@@ -1,6 +1,7 @@
 """VAE: sizes and losses of the specification, latents at test time, and the gradient score."""
 
 import csv
+import math
 
 import pytest
 import torch
@@ -57,6 +58,12 @@ def test_latents_are_drawn_around_their_mean():
     torch.testing.assert_close(image, method.net.decode(mean + log_sigma.exp()))
     torch.testing.assert_close(method.net(data.x, torch.zeros_like)[0], method.net.decode(mean))
     assert not torch.equal(method.net(data.x)[0], method.net(data.x)[0])
+
+
+def test_noise_of_z_before_training():
+    data = batch()
+    log_sigma = [small(sigma_start=start).eval().net.encode(data.x)[1] for start in (1, 0.05)]
+    torch.testing.assert_close(log_sigma[1] - log_sigma[0], torch.full_like(log_sigma[0], math.log(0.05)))
 
 
 def test_dropout_also_reaches_the_log_standard_deviation():

@@ -9,6 +9,7 @@ Public codes were compared, not the texts:
 * Likelihood: L1 sum as Baur et al.; Zimmerer et al. take a Gaussian of fixed standard deviation 1. Here lesions are left out.
 * Dropout: as Baur et al., in training, of the mean, the log standard deviation (a dropped one means sigma 1) and the
   decoder's dense layer; Zimmerer et al. have none.
+* Start: biases 0 in both codes; ``sigma_start`` lets z start with less noise.
 * Latents at test time: Baur et al. draw them, Zimmerer et al. take the mean; see ``test_latent``.
 * Score: Baur et al. the positive residual, a scoring preset here. Zimmerer et al. (``score: kl_grad_residual``) scale the
   absolute gradient to [0, 1] over a batch, smooth it, and multiply it by the squared error. Here it is smoothed first and
@@ -18,13 +19,14 @@ Public codes were compared, not the texts:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from semcycle.methods.augment import AugmentSettings, augment_geometry
 from semcycle.methods.autoencoder import l1_sum
@@ -47,6 +49,9 @@ class VAESettings(Config):
     """Dimensions of z."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """On the mean and log standard deviation of z and the decoder's dense layer."""
+    sigma_start: float = Field(1.0, gt=0)
+    """Standard deviation of z before training; 1 in both codes. The noise then hides the slice from the decoder, which learns
+    to ignore z and may paint black for hundreds of steps; a small one lets it see the slice from the start."""
     kl_weight: float = Field(1.0, ge=0)
     """Factor on the divergence of z from its prior."""
     epochs: int = Field(20, ge=0)
@@ -99,6 +104,7 @@ class VAE(Method[VAESettings]):
         self.net = VariationalAutoencoder(
             settings.size, settings.resolution, settings.norm, settings.z, settings.dropout
         )
+        nn.init.constant_(self.net.log_sigma.bias, math.log(settings.sigma_start))
 
     def stages(self) -> list[Stage]:
         """One; how slices are reconstructed and scored later does not change it."""
