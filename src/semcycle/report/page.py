@@ -96,7 +96,7 @@ def write_page(
         "limits": LIMITS,
     }
     path = folder / "index.html"
-    write_bytes(path, _template().render(content).lstrip().encode())
+    write_bytes(path, load_template("page.html.jinja").render(content).lstrip().encode())
     return path
 
 
@@ -300,7 +300,8 @@ def _data_uri(picture: Path | Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
-def _template() -> jinja2.Template:
+def load_template(name: str) -> jinja2.Template:
+    """A page's template; text is escaped, an undefined name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("semcycle.report", "."),
         autoescape=True,
@@ -308,4 +309,4 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template("page.html.jinja")
+    return environment.get_template(name)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from semcycle.errors import Failure, StoreError
 from semcycle.files import write_bytes
 from semcycle.report import canvas
 from semcycle.report.overview import choose_slices
+from semcycle.report.page import load_template
 from semcycle.report.tables import format_value, to_csv_text
 from semcycle.store import CaseRecord, CaseSlices, SliceStore
 from semcycle.tissue.quality import MAX_UNEXPLAINED, PLAUSIBLE
@@ -177,7 +177,7 @@ def quality_report(store: SliceStore, out: Path) -> Path:
     folder = out / "quality"
     write_bytes(folder / "quality.csv", to_csv_text(table.set_index("case")).encode())
     path = folder / "index.html"
-    write_bytes(path, _template().render(content).lstrip().encode())
+    write_bytes(path, load_template("quality.html.jinja").render(content).lstrip().encode())
     return path
 
 
@@ -407,14 +407,3 @@ def _jpeg(figure: Figure) -> bytes:
     with mpl.rc_context(canvas.STYLE):
         figure.savefig(content, format="jpg", dpi=110, facecolor=figure.get_facecolor(), pil_kwargs={"quality": 90})
     return content.getvalue()
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("semcycle.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("quality.html.jinja")
