@@ -1,8 +1,8 @@
 """Auto-encoder: Baur, Wiestler, Albarqouni, Navab 2018, https://arxiv.org/abs/1804.04488.
 
-A network with a narrow middle learns healthy slices; what it cannot repeat is anomalous: r = |x - x_hat|. The networks are
-those of the authors' comparative study (Baur et al. 2021, https://arxiv.org/abs/2004.03271). Only its public code was
-compared, not the texts:
+A network with a narrow middle learns healthy slices; what it cannot repeat is anomalous: r = |x - x_hat|. The networks
+are those of the authors' comparative study (Baur et al. 2021, https://arxiv.org/abs/2004.03271). Only its public code
+was compared, not the texts:
 
 * Normalisation: its batch norm never leaves inference mode. As here with ``norm: affine``; ``batch`` is what was meant.
 * Dropout: of the latents alone; the decoder's dropout is never switched on there. As here.
@@ -31,7 +31,7 @@ class AutoencoderSettings(Config):
     """The method's part of a recipe."""
 
     variant: Literal["dense", "spatial"] = "dense"
-    """One latent vector a slice, or the encoder's map itself as bottleneck (8 x 8 x 128: half as many numbers as pixels)."""
+    """One latent vector a slice, or the encoder's map as bottleneck (8 x 8 x 128 numbers, half as many as pixels)."""
     size: int = Field(128, ge=2)
     """Side of the slices."""
     resolution: int = Field(8, ge=1)

@@ -1,15 +1,14 @@
 """Context-encoding VAE: Zimmerer, Kohl, Petersen, Isensee, Maier-Hein 2018, https://arxiv.org/abs/1812.05941.
 
-A variational auto-encoder that also has to fill holes: half of the loss is that of :mod:`semcycle.methods.vae` on the intact
-slice, half is the error of reconstructing the intact slice from one with holes, by the mean of the latents and without a
-divergence. Only the abstract and the authors' later code for the MOOD challenge 2020 were compared:
+A variational auto-encoder that also has to fill holes: half of the loss is that of :mod:`semcycle.methods.vae` on the
+intact slice, half is the error of reconstructing the intact slice from one with holes, by the mean of the latents and
+without a divergence. Only the abstract and copies of the authors' later code for the MOOD challenge were compared:
 
-* Network, likelihood and dropout: those of :mod:`semcycle.methods.vae`, after Baur et al. 2021; theirs is deeper, without
-  norm and with a Gaussian likelihood.
+* Network, likelihood and dropout: those of :mod:`semcycle.methods.vae`, after Baur et al. 2021, not the authors'.
 * Weights: (1 - w) and w with w = 0.5, as in their code (``ce_weight``).
-* Holes: their code draws 0 to 3 squares of up to half the slice's side anywhere, each filled with one grey. Here they are
-  rectangles around pixels of the brain, cut to the brain; ``fill`` blacks them out (a hole) or paints them grey.
-* Latents of the slice with holes: their code draws them while it trains. Here they are the mean.
+* Holes: their code draws 0 to 3 squares of up to half the slice's side anywhere, each filled with one grey. Here they
+  are rectangles around pixels of the brain, cut to the brain; ``fill`` blacks them out (a hole) or paints them grey.
+* Latents of the slice with holes: their code seems to draw them while it trains. Here they are the mean.
 * Score: the paper combines residual and gradient of the divergence; see ``score``, by default the residual alone.
 """
 

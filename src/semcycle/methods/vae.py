@@ -1,20 +1,21 @@
 """Variational auto-encoder: Zimmerer, Isensee, Petersen, Kohl, Maier-Hein 2019, https://arxiv.org/abs/1907.02796.
 
-A slice's latents z are drawn from a normal distribution that is held close to the standard one. Anomalous is what is not
-reconstructed, r = |x - x_hat|, or what would have to change for z to become likely: |d KL(q(z | x) || p(z)) / dx|. The
-network is that of Baur et al. 2021 (https://arxiv.org/abs/2004.03271), whose VAE is the baseline of the cycle's paper.
-Public codes were compared, not the texts:
+A slice's latents z are drawn from a normal distribution that is held close to the standard one. Anomalous is what is
+not reconstructed, r = |x - x_hat|, or what would have to change for z to become likely: |d KL(q(z | x) || p(z)) / dx|.
+The network is that of Baur et al. 2021 (https://arxiv.org/abs/2004.03271), whose VAE is the baseline of the cycle's
+paper. Public codes were compared, not the texts:
 
-* Network: as Baur et al.; Zimmerer et al. use four convolutions without norm on 64 x 64 patches and 256 latents.
-* Likelihood: L1 sum as Baur et al.; Zimmerer et al. take a Gaussian of fixed standard deviation 1. Here lesions are left out.
+* Network: as Baur et al.; Zimmerer et al. use a smaller one without norm on 64 x 64 patches and 256 latents.
+* Likelihood: L1 sum as Baur et al.; Zimmerer et al. take a Gaussian of fixed standard deviation 1. Here lesions are
+  left out.
 * Dropout: as Baur et al., in training, of the mean, the log standard deviation (a dropped one means sigma 1) and the
   decoder's dense layer; Zimmerer et al. have none.
-* Start: biases 0 in both codes; ``sigma_start`` lets z start with less noise.
+* Start: sigma about 1 with Baur et al., whose biases start at 0; ``sigma_start`` lets z start with less noise.
 * Latents at test time: Baur et al. draw them, Zimmerer et al. take the mean; see ``test_latent``.
-* Score: Baur et al. the positive residual, a scoring preset here. Zimmerer et al. (``score: kl_grad_residual``) scale the
-  absolute gradient to [0, 1] over a batch, smooth it, and multiply it by the squared error. Here it is smoothed first and
-  then scaled over the brain of each slice by itself, so that a slice does not depend on its batch, and multiplied by the
-  absolute residual. With ``kl_grad`` every slice's brain reaches 1, whether it holds a lesion or not.
+* Score: Baur et al. the positive residual, a scoring preset here. Zimmerer et al. (``score: kl_grad_residual``) scale
+  the absolute gradient to [0, 1] over a batch, smooth it, and multiply it by the squared error. Here it is smoothed
+  first and then scaled over the brain of each slice by itself, so that a slice does not depend on its batch, and
+  multiplied by the absolute residual. With ``kl_grad`` every slice's brain reaches 1, whether it holds a lesion or not.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class VAESettings(Config):
     dropout: float = Field(0.1, ge=0, lt=1)
     """On the mean and log standard deviation of z and the decoder's dense layer."""
     sigma_start: float = Field(1.0, gt=0)
-    """Standard deviation of z before training; 1 in both codes. The noise then hides the slice from the decoder, which learns
-    to ignore z and may paint black for hundreds of steps; a small one lets it see the slice from the start."""
+    """Standard deviation of z before training; about 1 in Baur's code. The noise then hides the slice from the decoder,
+    which learns to ignore z and may paint black for hundreds of steps; a small one lets it see the slice at once."""
     kl_weight: float = Field(1.0, ge=0)
     """Factor on the divergence of z from its prior."""
     epochs: int = Field(20, ge=0)
