@@ -1,0 +1,56 @@
+"""The command line: one function a verb. Each checks its input, calls the library, and prints what it left where.
+
+Exit codes: 0 all done; 1 some cases failed, the others are written; 2 wrong input, nothing written; 130 interrupted.
+Heavy imports stay inside the verbs, so that ``semcycle info`` and ``--help`` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from semcycle.cli import about, data, learn, use
+from semcycle.console import err
+from semcycle.errors import SemcycleError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Unsupervised anomaly segmentation for brain MRI by image-semantic cycle translation.",
+)
+app.add_typer(data.simulate, name="simulate")
+for verb in (
+    learn.demo,
+    data.prepare,
+    data.split,
+    learn.train,
+    learn.score,
+    learn.paper,
+    learn.report,
+    use.predict,
+    about.info,
+):
+    app.command()(verb)
+
+
+def main() -> None:
+    """Entry point: errors meant for the user become one line and exit code 2."""
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    try:
+        app(standalone_mode=True)
+    except SemcycleError as error:
+        if debug:
+            raise
+        err.print(f"error: {error}", markup=False)
+        sys.exit(2)
+    except OSError as error:
+        if debug:
+            raise
+        err.print(f"error: {error.filename or 'file system'}: {error.strerror or error}", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("interrupted; what was finished is kept", markup=False)
+        sys.exit(130)

@@ -1,0 +1,5 @@
+"""`python -m semcycle.cli`."""
+
+from semcycle.cli import main
+
+main()

@@ -1,0 +1,42 @@
+"""The verb info: what is there, without importing torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from semcycle import __version__
+from semcycle.cohorts import COHORTS
+from semcycle.console import out
+from semcycle.methods import METHODS
+
+
+def info(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
+    """List versions, cohorts, tissue providers, methods and recipes; imports no torch."""
+    import json
+    import platform
+    from importlib.metadata import version
+
+    from semcycle.recipes_index import shipped_recipes
+    from semcycle.tissue import TISSUE
+
+    content: dict[str, Any] = {
+        "semcycle": __version__,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "cohorts": {name: cohort.title for name, cohort in COHORTS.items()},
+        "tissue": list(TISSUE),
+        "methods": list(METHODS),
+        "recipes": shipped_recipes(),
+    }
+    if as_json:
+        out.print_json(json.dumps(content))
+        return
+    for name, value in content.items():
+        if isinstance(value, dict):
+            out.print(name)
+            for key, title in value.items():
+                out.print(f"  {key}: {title}")
+        else:
+            out.print(f"{name}: {', '.join(value) if isinstance(value, list) else value}")

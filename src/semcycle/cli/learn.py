@@ -1,0 +1,118 @@
+"""Verbs that learn and score: demo, train, score, paper, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semcycle.cli.options import Data, Device, Out, split_cases
+from semcycle.console import out, progress_over
+from semcycle.tissue import TISSUE
+
+
+def demo(
+    out_folder: Out = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the phantom cohort and of the training.")] = 0,
+) -> None:
+    """Make a phantom cohort, then prepare, train, score and report it: the whole path in minutes."""
+    from semcycle.demo import run_demo
+    from semcycle.report.tables import terminal_table
+
+    table, page = run_demo(out_folder, seed=seed)
+    out.print(terminal_table(table))
+    out.print(f"report: {page}")
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped one.")],
+    data: Data,
+    run: Out,
+    split_file: Annotated[Path | None, typer.Option("--split", help="Split file; without it all cases train.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
+    reuse: Annotated[Path | None, typer.Option(help="Take over equal leading stages of this finished run.")] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Devices (processes on a CPU) per node.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed.")] = "32-true",
+) -> None:
+    """Train all stages of a recipe."""
+    from semcycle.experiment import run_training
+    from semcycle.recipe import load_recipe
+    from semcycle.store import SliceStore
+    from semcycle.training import Hardware
+
+    settings, store = load_recipe(recipe), SliceStore(data)
+    cases, _ = split_cases(split_file, store)
+    hardware = Hardware(accelerator, devices, nodes, precision)
+    run_training(settings, store, cases, run, resume=resume, reuse=reuse, hardware=hardware)
+    out.print(f"run: {run}")
+
+
+def score(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders; the intensity baseline always stands beside.")
+    ] = None,
+    data: Data = ...,  # type: ignore[assignment]
+    scores: Out = ...,  # type: ignore[assignment]
+    split_file: Annotated[
+        Path | None, typer.Option("--split", help="Split file; without it all cases are scored.")
+    ] = None,
+    device: Device = "cpu",
+) -> None:
+    """Score any number of runs and the intensity baseline in one table."""
+    from semcycle.experiment import run_scoring
+    from semcycle.report.page import report_scores
+    from semcycle.report.tables import summary, terminal_table
+    from semcycle.store import SliceStore
+
+    store = SliceStore(data)
+    _, cases = split_cases(split_file, store)
+    with progress_over("score", len(cases)) as done:
+        table = run_scoring(_name_runs(runs or []), store, cases, scores, device=device, progress=done)
+    out.print(terminal_table(summary(table.table)))
+    out.print(f"scores: {scores}/table.csv")
+    out.print(f"report: {report_scores(scores)}")
+
+
+def paper(
+    folder: Out,
+    brats: Annotated[Path, typer.Option(help="BraTS folder, or a store made of it.")],
+    isles: Annotated[
+        Path | None, typer.Option(help="ISLES 2015 folder (or --second's), or a store made of it.")
+    ] = None,
+    second: Annotated[str, typer.Option(help="Cohort of the second test set.")] = "isles2015",
+    size: Annotated[str, typer.Option(help="Recipes: paper, or paper-small for two CPU cores.")] = "paper",
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions with the seeds 0, 1, ...")] = 1,
+    rows: Annotated[list[str] | None, typer.Option("--row", help="Only these rows of the tables.")] = None,
+    split_file: Annotated[
+        Path | None, typer.Option("--split", help="Split of the BraTS cases; the paper's proportions without.")
+    ] = None,
+    tissue: Annotated[str, typer.Option(help=f"Tissue maps: {', '.join(TISSUE)}.")] = "atlas",
+    tissue_dir: Annotated[Path | None, typer.Option(help="As for `semcycle prepare`, for BraTS.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that prepare cases.")] = 1,
+) -> None:
+    """Run the paper's experiment: every method, Tables 1 and 2, Figures 2 to 4. The same command continues after a kill."""
+    from semcycle.paper import PaperSettings, open_store, run_paper
+
+    first = open_store(brats, "brats", folder / "stores" / "brats", tissue, tissue_dir, workers)
+    other = open_store(isles, second, folder / "stores" / "second", tissue, None, workers) if isles else None
+    page = run_paper(first, other, folder, PaperSettings(size, seeds, tuple(rows or ())), split_file)
+    out.print(f"tables: {folder}/table1.md, {folder}/table2.md")
+    out.print(f"report: {page}")
+
+
+def report(scores: Annotated[Path, typer.Argument(help="Folder made by `semcycle score`.")]) -> None:
+    """Write the HTML page of a score folder again."""
+    from semcycle.report.page import report_scores
+
+    out.print(f"report: {report_scores(scores)}")
+
+
+def _name_runs(runs: list[Path]) -> dict[str, Path]:
+    """Folder names as names in the table, made unique by their parents'."""
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{run.resolve().parent.name}/{run.resolve().name}" for run in runs]
+    return dict(zip(names, runs, strict=True))
