@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from semcycle.checkpoint import load_checkpoint
-from semcycle.predict import reconstruct_slices
+from semcycle.prediction import reconstruct_slices
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import panel_figure
 from semcycle.scoring.panels import Panel, RunPanel

@@ -76,6 +76,20 @@ def test_the_whole_path_leaves_what_it_promises(lab):
     assert "baur" in table
 
 
+def test_thresholds_can_come_from_cases_that_are_not_tested(lab, tmp_path, capsys):
+    words = ["score", "--data", lab / "store", "--split", lab / "split.json", "--out", tmp_path / "s"]
+    semcycle(*words, "--threshold-from", f"validation={lab / 'store'}", "--threshold-from", f"healthy={lab / 'store'}")
+    table = (tmp_path / "s/table.csv").read_text()
+    assert "validation: best pooled Dice on" in table
+    assert "healthy: 1 % FPR on" in table
+    assert "dice_at_validation" in table
+    printed = capsys.readouterr().out
+    assert "preset literal" in printed
+    assert "validation" in printed
+    semcycle(*words, lab / "run", "--threshold-from", "validation", expect=2)
+    assert "validation_share" in capsys.readouterr().err
+
+
 def test_simulated_cohorts_can_be_prepared(tmp_path):
     semcycle("simulate", "phantom", "--out", tmp_path / "p", "--healthy", 1, "--lesions", 1, "--spacing", 6)
     grid = ["--size", 32, "--pixel-mm", 7, "--tissue", "maps"]

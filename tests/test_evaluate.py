@@ -5,7 +5,7 @@ from sklearn.metrics import average_precision_score
 from semcycle.errors import ScoringError, SplitError, StoreError
 from semcycle.experiment import intensity_baseline
 from semcycle.scoring.anomaly_map import Reconstructed
-from semcycle.scoring.evaluate import Contestant, ScoreTable, evaluate
+from semcycle.scoring.evaluate import Contestant, ScoreTable, ThresholdData, evaluate
 from semcycle.scoring.metrics import METRICS
 from semcycle.scoring.panels import load_panels
 
@@ -65,6 +65,8 @@ def test_best_dice_says_that_its_threshold_is_an_oracle(table):
     row = value(table, "flat", "best_dice")
     assert row["threshold_source"].startswith("oracle")
     assert 0 < row["threshold"] < 1
+    each = value(table, "flat", "best_dice", "per_case_mean")
+    assert each["threshold_source"] == "oracle: each case's own"
     others = table.table[table.table.metric == "auprc"]
     assert others.threshold.isna().all()
     assert set(table.table.metric) >= set(METRICS)
@@ -136,3 +138,25 @@ def test_unfair_or_impossible_scorings_are_refused(ball_store):
 def test_intensity_baseline_scores_the_image_itself(ball_store):
     table = evaluate([intensity_baseline(), Contestant("dark", "toy", frozenset(), black)], ball_store, ["l0"])
     assert value(table, "intensity", "auprc")["value"] == value(table, "dark", "auprc")["value"]
+
+
+def test_thresholds_come_from_other_cases_and_say_so(ball_store):
+    everyone = {one.name: ["l1"] for one in CONTESTANTS}
+    healthy = {one.name: ["h2", "h3"] for one in CONTESTANTS}
+    sources = [
+        ThresholdData("validation", ball_store, everyone, "balls"),
+        ThresholdData("healthy", ball_store, healthy, "balls"),
+    ]
+    table = evaluate(CONTESTANTS, ball_store, ["l0", "h1"], presets=["literal"], thresholds=sources, resamples=100)
+    validation = value(table, "dark", "dice_at_validation")
+    assert validation["threshold_source"] == "validation: best pooled Dice on 1 case (l1) of balls"
+    assert validation["value"] <= value(table, "dark", "best_dice")["value"]
+    own = evaluate(CONTESTANTS[1:], ball_store, ["l1"], presets=["literal"], resamples=100)
+    assert validation["threshold"] == value(own, "dark", "best_dice")["threshold"]
+    rate = value(table, "dark", "fpr_at_healthy_5")
+    assert rate["threshold_source"] == "healthy: 5 % FPR on 2 cases (h2, h3) of balls"
+    assert 0.01 < rate["value"] < 0.15
+    with pytest.raises(SplitError, match=r"balls.*subject-l1 in both.*oracle"):
+        evaluate(CONTESTANTS, ball_store, ["l0", "l1"], thresholds=sources[:1])
+    with pytest.raises(ScoringError, match="lesion in the validation cases"):
+        evaluate(CONTESTANTS, ball_store, ["l0"], thresholds=[ThresholdData("validation", ball_store, healthy, "b")])

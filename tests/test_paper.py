@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from semcycle import paper
+from semcycle.augment import AugmentationSettings, augment_stores
 from semcycle.errors import SemcycleError
 from semcycle.paper import ROWS, PaperSettings, paper_split, run_paper
 from semcycle.recipe import load_recipe
@@ -125,12 +126,36 @@ def test_a_small_experiment_is_complete_resumes_and_says_what_failed(ball_store,
     assert weights == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")}
 
 
-def test_seeds_are_rows_and_unknown_rows_are_refused(ball_store, tmp_path, monkeypatch):
+def test_seeds_share_a_row_with_mean_and_spread():
+    seeds = pd.concat([scores(0.4).replace("AE", "AE seed 0"), scores(0.6).replace("AE", "AE seed 1")])
+    table = paper_table({"brats": seeds}, {}, PRESETS)
+    assert list(table.index) == ["AE", "cycle continuous"]
+    assert table.loc["AE", "brats AUPRC literal"] == pytest.approx(0.5)
+    assert table.loc["AE", "brats AUPRC literal sd"] == pytest.approx(0.2 / np.sqrt(2))
+    assert readable(table).loc["AE", "brats AUPRC literal"] == "0.500 ± 0.141 [0.10, 0.90]"
+
+
+def test_a_healthy_cohort_takes_the_place_of_the_patients(ball_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(paper, "load_recipe", lambda name: tiny_recipe())
+    healthy = augment_stores([ball_store], tmp_path / "healthy", AugmentationSettings(copies=0), ["h0", "h1"])
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["h2"], "test": ["l0", "l1"]}))
+    settings = PaperSettings(rows=("cycle continuous",))
+    page = run_paper(ball_store, None, tmp_path / "out", settings, tmp_path / "split.json", healthy)
+    record = json.loads((tmp_path / "out/runs/cycle-continuous/run.json").read_text())
+    assert record["train_cases"] + record["validation_cases"] == ["h0", "h1"]
+    assert "(healthy)" in page.read_text()
+
+
+def test_seeds_and_unknown_rows(ball_store, tmp_path, monkeypatch):
     monkeypatch.setattr(paper, "load_recipe", lambda name: tiny_recipe())
     (tmp_path / "split.json").write_text(json.dumps({"train": ["h0", "h1", "h2"], "test": ["l0", "l1"]}))
     settings = PaperSettings(seeds=2, rows=("cycle continuous",))
     run_paper(ball_store, None, tmp_path / "out", settings, tmp_path / "split.json")
     table = pd.read_csv(tmp_path / "out/table2.csv", index_col=0)
-    assert {"cycle continuous seed 0", "cycle continuous seed 1"} <= set(table.index)
+    assert table.loc["cycle continuous", "brats AUPRC literal sd"] >= 0
+    assert {path.name for path in (tmp_path / "out/runs").iterdir()} == {
+        "cycle-continuous-seed-0",
+        "cycle-continuous-seed-1",
+    }
     with pytest.raises(SemcycleError, match="expected rows of AE"):
         run_paper(ball_store, None, tmp_path / "out", PaperSettings(rows=("EA",)), tmp_path / "split.json")

@@ -6,6 +6,7 @@ from semcycle.report.canvas import crop, crop_boxes, figure_bytes, save_figure, 
 from semcycle.report.curves import Curve, curves_figure
 from semcycle.report.figures import panel_figure, sample_figure
 from semcycle.report.overview import choose_slices, overview_figure
+from semcycle.report.rates import rates_figure
 from semcycle.scoring.panels import Panel, RunPanel
 
 
@@ -160,3 +161,15 @@ def test_overview_slices_leave_out_the_tips_and_need_brain():
     assert choose_slices(brain, 3) in ([2, 4, 7], [2, 5, 7])
     with pytest.raises(ValueError, match="empty"):
         choose_slices(np.zeros((3, 4, 4), bool))
+
+
+def test_rates_are_drawn_with_and_without_lesions():
+    steps = np.linspace(0, 1, 21)
+    plain = Curve("cycle", steps, steps, steps, steps, fpr=steps**3)
+    lesions = Curve("vae", steps, steps, steps, steps, steps**2, 30 * steps, steps)
+    alone = rates_figure([plain, make_curve("old")])
+    assert "Sensitivity over false-positive rate" in " ".join(texts(alone))
+    assert len(alone.axes) == 1
+    both = rates_figure([plain, lesions], theme="dark")
+    assert "Lesions found over false alarms" in " ".join(texts(both))
+    assert [text.get_text() for text in both.axes[0].get_legend().get_texts()] == ["cycle", "vae"]

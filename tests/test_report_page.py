@@ -12,7 +12,7 @@ from semcycle.report.page import FigureBlock, load_curves, report_scores, write_
 from semcycle.scoring.panels import Panel, RunPanel, save_panels
 
 EVIL = '<script>alert("x")</script>'
-VOID = {"meta", "img", "source", "link", "br", "hr"}
+VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
 
 
 class Reader(HTMLParser):

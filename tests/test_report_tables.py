@@ -8,7 +8,10 @@ from rich.console import Console
 from semcycle.errors import ScoringError
 from semcycle.report.tables import (
     best_cells,
+    by_preset,
     format_value,
+    main_columns,
+    main_rows,
     metric_text,
     summary,
     terminal_table,
@@ -38,6 +41,30 @@ def test_summary_has_a_row_a_run_and_a_column_a_metric_and_preset():
     assert wide.loc["cycle_a", "AUPRC (baur)"] == 0.43219
     assert wide.loc["intensity", "mean AUPRC (baur)"] == 0.45
     assert np.isnan(wide.loc["cycle_a", "AUPRC (literal)"])
+
+
+def test_other_policies_stay_out_of_what_is_shown_first():
+    more = [
+        ("cycle_a", "baur", "auprc", "lesion_slices", 0.9),
+        ("cycle_a", "baur", "auprc", "per_case_median", 0.8),
+        ("cycle_a", "baur", "precision_at_oracle", "pooled", 0.7),
+        ("cycle_a", "baur", "dice_at_validation", "pooled", 0.33),
+        ("cycle_a", "baur", "dice_at_validation", "per_case_mean", 0.3),
+    ]
+    table = pd.concat([pd.DataFrame(more, columns=make_table().columns), make_table()])
+    wide = summary(table)
+    assert wide.loc["cycle_a", "AUPRC (baur)"] == 0.43219
+    assert wide.loc["cycle_a", "mean AUPRC (baur)"] == 0.40
+    assert wide.loc["cycle_a", "Dice at validation threshold (baur)"] == 0.33
+    assert len(main_rows(table)) == len(table) - 3
+    assert list(main_columns(pd.DataFrame(columns=["case", "auprc", "recall_at_oracle"]))) == ["case", "auprc"]
+
+
+def test_a_terminal_gets_a_table_a_preset():
+    tables = by_preset(summary(make_table()))
+    assert list(tables) == ["baur", "literal"]
+    assert list(tables["baur"].columns) == ["AUPRC", "mean AUPRC", "best Dice"]
+    assert tables["literal"].loc["intensity", "AUPRC"] == 0.19
 
 
 def test_a_table_without_its_columns_is_refused():

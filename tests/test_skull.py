@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from semcycle.errors import BrainMaskError
-from semcycle.predict import find_mask
 from semcycle.preprocess.brain_mask import check_mask, looks_stripped
 from semcycle.preprocess.skull import strip_skull
+from semcycle.scans import find_mask
 from semcycle.volume import load_volume, make_volume
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 
 from semcycle.checkpoint import load_checkpoint
 from semcycle.errors import CheckpointError, StoreError
+from semcycle.recipe import TrainingSettings
+from semcycle.slices import pack_slices
 from semcycle.training import Observer, train
 from semcycle.training.batches import Batches
 from semcycle.training.loop import _decay
@@ -103,6 +106,65 @@ def test_killed_run_resumes_to_the_same_bytes(ball_store, trained, tmp_path, sta
     assert (out / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
     curves = [pd.read_csv(run / "log.csv").drop(columns="seconds") for run in (out, trained)]
     pd.testing.assert_frame_equal(*curves)
+
+
+def select(**training):
+    """A recipe whose step is so large that the held-out figure soon rises."""
+    recipe = tiny_recipe(segmentation={"epochs": 6, "base": 2, "norm": "group", "learning_rate": 0.9})
+    return recipe.model_copy(update={"training": TrainingSettings(batch_size=8, validation_share=0.25, **training)})
+
+
+def held_out(run, stage="segmentation", name="validation_cross_entropy"):
+    log = pd.read_csv(run / "log.csv")
+    return log.loc[log["stage"] == stage, name].to_numpy()
+
+
+def test_patience_ends_a_stage_and_the_next_one_follows(ball_store, tmp_path):
+    whole = held_out(train(select(), ball_store, HEALTHY, tmp_path / "whole"))
+    run = train(select(patience=1), ball_store, HEALTHY, tmp_path / "run")
+    figures = held_out(run)
+    rises = np.flatnonzero(np.diff(whole) >= 0)
+    assert len(figures) == rises[0] + 2 < 6
+    np.testing.assert_array_equal(figures, whole[: len(figures)])
+    assert len(held_out(run, "synthesis", "validation_l1_from_maps")) >= 1
+
+
+def test_best_weights_are_those_of_the_best_epoch(ball_store, tmp_path):
+    recipe = select(weights="best")
+    run = train(recipe, ball_store, HEALTHY, tmp_path / "run")
+    figures = held_out(run)
+    assert figures.argmin() < len(figures) - 1
+    method = load_checkpoint(run).method
+    record = json.loads((run / "run.json").read_text())
+    data = pack_slices(ball_store, record["validation_cases"], recipe.slices, tmp_path / "slices")
+    found = method.validate("segmentation", Batches(data, torch.device("cpu")).take(np.arange(len(data))))
+    assert float(found["cross_entropy"]) == pytest.approx(figures.min(), rel=1e-2)
+    assert not list(run.glob("best-*"))
+
+
+@pytest.mark.parametrize(("stage", "epoch"), [("segmentation", 4), ("synthesis", 1)])
+def test_selection_survives_a_kill(ball_store, tmp_path, stage, epoch):
+    recipe = select(weights="best", patience=4)
+    whole = train(recipe, ball_store, HEALTHY, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(recipe, ball_store, HEALTHY, tmp_path / "run", observer=KillAt(stage, epoch))
+    train(recipe, ball_store, HEALTHY, tmp_path / "run", resume=True)
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_selection_needs_held_out_subjects():
+    with pytest.raises(ValueError, match="validation_share above 0"):
+        TrainingSettings(validation_share=0, patience=5)
+
+
+def test_a_finished_run_stands_when_semcycle_learns_a_new_option(ball_store, trained, tmp_path):
+    older = tmp_path / "run"
+    shutil.copytree(trained, older)
+    record = json.loads((older / "run.json").read_text())
+    del record["recipe"]["training"]["patience"]
+    record["fingerprint"] = "of an older version"
+    (older / "run.json").write_text(json.dumps(record))
+    assert train(tiny_recipe(), ball_store, HEALTHY, older, resume=True) == older
 
 
 def test_seed_decides(ball_store, trained, tmp_path):

@@ -1,3 +1,23 @@
-"""semcycle: unsupervised anomaly segmentation for brain MRI by image-semantic cycle translation."""
+"""semcycle: unsupervised anomaly segmentation for brain MRI by image-semantic cycle translation.
+
+``semcycle.predict(scan)`` finds anomalies in a T2 scan with the bundled model; see :func:`semcycle.api.predict`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semcycle.api import predict
+    from semcycle.prediction import Prediction
 
 __version__ = "0.1.0"
+_LAZY = {"predict": "semcycle.api", "Prediction": "semcycle.prediction"}
+__all__ = ["Prediction", "__version__", "predict"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load torch only when it is needed: ``semcycle info`` and ``--help`` shall answer at once."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    msg = f"module 'semcycle' has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
+from semcycle.calibration import Calibration
 from semcycle.errors import CheckpointError
 from semcycle.files import read_json, write_bytes, write_json
 from semcycle.methods.base import Method
@@ -29,6 +30,7 @@ class Checkpoint:
         preprocess: How scans have to be prepared for it.
         record: The whole of ``run.json``: store hash, training cases and subjects, stages, versions, seconds.
         method: Networks with weights, in evaluation mode.
+        calibration: Thresholds of ``semcycle calibrate``, if it was run.
     """
 
     folder: Path
@@ -36,6 +38,12 @@ class Checkpoint:
     preprocess: PreprocessSettings
     record: dict[str, Any]
     method: Method[Any]
+    calibration: Calibration | None = None
+
+    @property
+    def preset(self) -> str:
+        """Post-processing the model is meant to be used with."""
+        return self.calibration.preset if self.calibration else "literal"
 
 
 def save_checkpoint(folder: Path, method: Method[Any], record: dict[str, Any]) -> None:
@@ -47,6 +55,31 @@ def save_checkpoint(folder: Path, method: Method[Any], record: dict[str, Any]) -
 def pack_state(state: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """Tensors as safetensors bytes."""
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata)
+
+
+def export_checkpoint(run: Path, folder: Path) -> Path:
+    """Pack a finished run for others: networks that prediction needs, in half precision, its record and its calibration.
+
+    Args:
+        run: A finished run.
+        folder: For ``model.safetensors``, ``run.json`` and ``calibration.json``.
+
+    Returns:
+        The weights.
+
+    Raises:
+        CheckpointError: ``run`` is no finished run.
+    """
+    checkpoint = load_checkpoint(run)
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in checkpoint.method.state_dict().items()
+    }
+    if checkpoint.calibration:
+        checkpoint.calibration.save(folder)
+    write_json(folder / RECORD, checkpoint.record)
+    write_bytes(folder / WEIGHTS, pack_state(state))
+    return folder / WEIGHTS
 
 
 def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
@@ -73,7 +106,7 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
         raise CheckpointError(msg) from error
     method = recipe.build()
     load_weights(method, folder / WEIGHTS)
-    return Checkpoint(folder, recipe, preprocess, record, method.to(device).eval())
+    return Checkpoint(folder, recipe, preprocess, record, method.to(device).eval(), Calibration.load(folder))
 
 
 def load_weights(method: Method[Any], path: Path) -> None:

@@ -47,6 +47,10 @@ class CheckpointError(SemcycleError):
     """A run folder or its weights do not fit what they are asked for."""
 
 
+class PredictionError(SemcycleError):
+    """A prediction cannot be made, or has no such part."""
+
+
 class ScoringError(SemcycleError):
     """Nothing can be scored as asked, e.g. no lesion in the test set."""
 

@@ -14,14 +14,14 @@ from semcycle.errors import CheckpointError, ScoringError
 from semcycle.files import write_json
 from semcycle.methods.base import Batch, Reconstruction
 from semcycle.methods.intensity import Intensity, IntensitySettings
-from semcycle.predict import Prediction, reconstruct_slices
+from semcycle.prediction import reconstruct_slices
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.recipe import Recipe
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import sample_figure
-from semcycle.report.overview import overview_figure
 from semcycle.scoring.anomaly_map import Reconstructed
 from semcycle.scoring.evaluate import Contestant, ScoreTable, evaluate
+from semcycle.scoring.threshold_choice import carried_thresholds, threshold_data
 from semcycle.store import SliceStore
 from semcycle.training import Epoch, Hardware, Observer, train
 
@@ -97,6 +97,8 @@ def run_scoring(
     device: str = "cpu",
     progress: Callable[[str], None] = lambda name: None,
     facts: Mapping[str, Any] | None = None,
+    thresholds_from: Sequence[str] = (),
+    lesions: bool = True,
 ) -> ScoreTable:
     """Score runs and the untrained intensity baseline on the same voxels, and write the table.
 
@@ -104,15 +106,17 @@ def run_scoring(
         runs: Name in the table -> run folder.
         store: Slices with truth.
         cases: Test cases.
-        out: For ``table.csv``, ``per_case.csv``, ``curves.npz``, ``panels.npz`` and ``facts.json``.
+        out: For the files of :class:`ScoreTable` and ``facts.json``.
         presets: Post-processing.
         device: Where the networks run.
         progress: Called with every finished case.
         facts: What else the report should say.
+        thresholds_from: Where thresholds come from besides the oracles: words of :mod:`.threshold_choice`.
+        lesions: Whether to count lesions and measure surfaces, about a second a case, run and preset.
 
     Raises:
         CheckpointError: A run was trained on slices that were prepared differently.
-        SplitError: A run saw a test subject in training.
+        SplitError: A run saw a test subject in training, or a threshold would be set on one.
         ScoringError: There is nothing to score.
     """
     if not cases:
@@ -122,7 +126,21 @@ def run_scoring(
     for checkpoint in checkpoints.values():
         check_preprocess(checkpoint, store)
     contestants = [_contestant(name, checkpoint) for name, checkpoint in checkpoints.items()]
-    table = evaluate([*contestants, intensity_baseline()], store, cases, presets=presets, progress=progress)
+    baseline = intensity_baseline()
+    sources = threshold_data(thresholds_from, checkpoints, [baseline.name], store, cases)
+    for source in sources:
+        for checkpoint in checkpoints.values():
+            check_preprocess(checkpoint, source.store)
+    table = evaluate(
+        [*contestants, baseline],
+        store,
+        cases,
+        presets=presets,
+        progress=progress,
+        thresholds=sources,
+        lesions=lesions,
+        carried=carried_thresholds(checkpoints, presets, cases),
+    )
     table.save(out)
     trained = {
         name: {
@@ -174,12 +192,3 @@ def _contestant(name: str, checkpoint: Checkpoint) -> Contestant:
         return reconstruct_slices(checkpoint.method, x, brain)
 
     return Contestant(name, checkpoint.recipe.method_name, frozenset(checkpoint.record["subjects"]), reconstruct)
-
-
-def draw_overview(prediction: Prediction, path: Path) -> None:
-    """Draw a prediction's overview picture to ``path`` (``.png``)."""
-    prepared = prediction.prepared
-    figure = overview_figure(
-        prepared.image, prediction.tissue, prediction.reconstruction, prediction.scores, prepared.brain
-    )
-    save_figure(figure, path.with_suffix(""))

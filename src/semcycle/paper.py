@@ -76,18 +76,25 @@ class PaperSettings:
 
 
 def run_paper(
-    brats: SliceStore, second: SliceStore | None, out: Path, settings: PaperSettings, split_file: Path | None = None
+    brats: SliceStore,
+    second: SliceStore | None,
+    out: Path,
+    settings: PaperSettings,
+    split_file: Path | None = None,
+    healthy: SliceStore | None = None,
 ) -> Path:
     """Train, score and report every row. The same call continues after a kill.
 
     A row that fails is left empty with the reason; the others are done.
 
     Args:
-        brats: Store to train on and to test on.
+        brats: Store to test on, and to train on.
         second: Store of the second test set (ISLES 2015 in the paper), or ``None``.
         out: Folder for everything.
         settings: How much.
         split_file: Split of ``brats``; the paper's proportions without.
+        healthy: Store of subjects without lesions that takes the place of the training cases of ``brats``; the paper learns from
+            patients' lesion-free slices, which is known to cost accuracy.
 
     Returns:
         The page.
@@ -97,7 +104,8 @@ def run_paper(
     """
     split = load_split(split_file, brats) if split_file else paper_split(brats)
     split.save(out / "split.json")
-    runs, reasons = _train_rows(brats, split, out, settings)
+    source, cases = (healthy, healthy.case_ids) if healthy else (brats, split.train)
+    runs, reasons = _train_rows(source, cases, out, settings)
     write_json(out / "failures.json", reasons)
     if not runs:
         msg = f"{out}: expected at least one method to train, got none ({next(iter(reasons.values()))})"
@@ -110,9 +118,12 @@ def run_paper(
             run_scoring(runs, store, cases, out / "scores" / name, progress=done, facts={"size": settings.size})
         scores[name] = out / "scores" / name
     facts: dict[str, Any] = {
-        "training cases": split.train,
+        "training source": source.settings["cohort"]
+        + (" (healthy)" if healthy else " (lesion-free slices of patients)"),
+        "training cases": cases,
         "test cases": split.test,
         "split": split.origin,
+        "proportions": _proportions(brats, split),
         "second test set": second.settings["cohort"] if second else "none",
         "recipes": settings.size,
         "seeds": settings.seeds,
@@ -161,8 +172,21 @@ def paper_split(store: SliceStore, seed: int = 0) -> Split:
     return Split(sorted(train), sorted(test), origin)
 
 
+def _proportions(store: SliceStore, split: Split) -> str:
+    """How the split compares with the paper's, in words."""
+    groups = {case: str(store.summary(case)["group"]) for case in store.case_ids}
+    high = [case for case, group in groups.items() if group == "HGG"]
+    train, test = len(split.train), len(split.test)
+    if (len(high), len(groups)) == (259, 335):
+        return f"the paper's: {train} train, {test} test"
+    return (
+        f"{train} of {train + test} cases train, {test} test; the paper has 335 cases of BraTS 2019 (234 HGG train, 25 HGG and 76 "
+        f"LGG test). A smaller collection is split in the same proportions, or by the split file named above"
+    )
+
+
 def _train_rows(
-    store: SliceStore, split: Split, out: Path, settings: PaperSettings
+    store: SliceStore, cases: Sequence[str], out: Path, settings: PaperSettings
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Runs by name in the tables, and why the missing ones are missing."""
     runs: dict[str, Path] = {}
@@ -175,7 +199,7 @@ def _train_rows(
             err.print(f"{name} ({settings.size}/{row.recipe})", markup=False)
             try:
                 recipe = load_recipe(f"{settings.size}/{row.recipe}").model_copy(update={"seed": seed})
-                runs[name] = run_training(recipe, store, split.train, folder, resume=True, reuse=before)
+                runs[name] = run_training(recipe, store, cases, folder, resume=True, reuse=before)
             except (SemcycleError, RuntimeError, MemoryError) as error:
                 reasons[name] = " ".join(str(error).split())[:300]
                 err.print(f"{name} failed: {reasons[name]}", markup=False, style="red")

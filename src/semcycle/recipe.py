@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semcycle.errors import RecipeError
 from semcycle.methods import METHODS, method_class
@@ -27,7 +27,18 @@ class TrainingSettings(BaseModel):
     """Learning rate over a stage: constant as in the paper; constant for the first half and then straight to 0;
     or along a cosine to 0."""
     validation_share: float = Field(0.1, ge=0, lt=1)
-    """Share of the training subjects held out to watch the losses; nothing is selected on them (A23)."""
+    """Share of the training subjects held out to watch the losses (A23); ``weights`` and ``patience`` select on them."""
+    weights: Literal["last", "best"] = "last"
+    """Of every stage keep the networks of its last epoch, or of the one with the lowest held-out figure (see ``Stage.monitor``)."""
+    patience: int = Field(0, ge=0)
+    """End a stage when its held-out figure has not fallen for so many epochs (5 in the reference code); 0 never."""
+
+    @model_validator(mode="after")
+    def _selection_needs_subjects(self) -> TrainingSettings:
+        if (self.patience or self.weights == "best") and not self.validation_share:
+            msg = "expected a validation_share above 0 with patience or weights: best, got 0"
+            raise ValueError(msg)
+        return self
 
 
 class Recipe(BaseModel):

@@ -30,18 +30,27 @@ class Split:
         write_json(path, {"origin": self.origin, "train": self.train, "test": self.test})
 
 
+def read_split(path: Path) -> Split:
+    """Read a split file.
+
+    Raises:
+        SplitError: The file is missing or malformed.
+    """
+    try:
+        content = read_json(path)
+        return Split(sorted(content["train"]), sorted(content["test"]), content.get("origin"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f'{path}: expected a split file {{"train": [cases], "test": [cases]}}, got something else ({error})'
+        raise SplitError(msg) from error
+
+
 def load_split(path: Path, store: SliceStore) -> Split:
     """Read a split file and check it against a store.
 
     Raises:
         SplitError: The file is malformed, names a case the store does not have, or a subject stands on both sides.
     """
-    try:
-        content = read_json(path)
-        split = Split(sorted(content["train"]), sorted(content["test"]), content.get("origin"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f'{path}: expected a split file {{"train": [cases], "test": [cases]}}, got something else ({error})'
-        raise SplitError(msg) from error
+    split = read_split(path)
     unknown = [case for case in split.train + split.test if case not in store.case_ids]
     if unknown:
         msg = f"{path}: expected cases of {store.folder}, got {len(unknown)} unknown ones such as {unknown[0]}"

@@ -162,6 +162,38 @@ def make_volume(data: NDArray[Any], affine: Affine, source: str = "<memory>") ->
     return Volume(np.ascontiguousarray(data, np.float32), np.asarray(affine, float), source)
 
 
+def from_nibabel(image: Any, like: Volume | None = None) -> Volume:
+    """Take over a ``nibabel`` image, or an array on the grid of ``like``, with the checks of :func:`load_volume`.
+
+    Raises:
+        VolumeError: It is neither, not 3-D, not finite, or (without ``like``) one constant value.
+        GeometryError: The affine is singular, or the grid is not that of ``like``.
+    """
+    affine = getattr(image, "affine", None if like is None else like.affine)
+    if affine is None or not (hasattr(image, "dataobj") or isinstance(image, np.ndarray)):
+        msg = f"expected a path or a nibabel image, got {type(image).__name__}; wrap arrays in nibabel.Nifti1Image(array, affine)"
+        raise VolumeError(msg)
+    data = np.asarray(getattr(image, "dataobj", image), np.float32)
+    data = data.reshape(data.shape[:3]) if data.ndim > 3 and set(data.shape[3:]) == {1} else data
+    if data.ndim != 3 or min(data.shape) < 2 or not np.isfinite(data).all():
+        msg = f"expected a 3-D scan of finite values, got shape {data.shape}; extract one volume and set NaN to 0"
+        raise VolumeError(msg)
+    affine = np.asarray(affine, float)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        msg = "expected an invertible affine, got a singular one; repair the image"
+        raise GeometryError(msg)
+    if like is None and data.min() == data.max():
+        msg = f"expected a scan, got one constant value ({data.flat[0]:g})"
+        raise VolumeError(msg)
+    if like is not None and (
+        data.shape != like.shape or _corner_distance(affine, like.affine, like.shape) > 0.1 * min(like.spacing)
+    ):
+        msg = f"expected the mask on the scan's grid {like.shape}, got {data.shape} or another affine; resample it"
+        raise GeometryError(msg)
+    header = getattr(image, "header", None)
+    return Volume(np.ascontiguousarray(data), affine, "<image>", header, _doubts(header, data.shape))
+
+
 def as_nibabel(data: NDArray[Any], affine: Affine) -> Any:
     """Wrap an array for libraries that want nibabel's ``Nifti1Image``."""
     return nib.Nifti1Image(np.asarray(data, np.float32), np.asarray(affine, float))
@@ -242,3 +274,8 @@ def ras_spacing(affine: Affine) -> tuple[float, float, float]:
     axes = nib.io_orientation(affine)[:, 0].astype(int)
     i, j, k = spacing[np.argsort(axes)]
     return float(i), float(j), float(k)
+
+
+def ras_to_voxel(affine: Affine, shape: tuple[int, int, int]) -> Affine:
+    """``(4, 4)`` index into the array of :func:`to_ras` -> voxel index of the scan of that shape."""
+    return np.asarray(nib.orientations.inv_ornt_aff(nib.io_orientation(affine), shape), float)

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from semcycle.cli import about, data, learn, use
+from semcycle.cli import about, data, learn, use, view
 from semcycle.console import err
 from semcycle.errors import SemcycleError
 
@@ -24,12 +24,16 @@ app.add_typer(data.simulate, name="simulate")
 for verb in (
     learn.demo,
     data.prepare,
+    data.augment,
     data.split,
     learn.train,
     learn.score,
     learn.paper,
     learn.report,
+    view.view,
     use.predict,
+    use.calibrate,
+    use.export,
     about.info,
 ):
     app.command()(verb)

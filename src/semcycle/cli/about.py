@@ -13,11 +13,12 @@ from semcycle.methods import METHODS
 
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
-    """List versions, cohorts, tissue providers, methods and recipes; imports no torch."""
+    """List versions, cohorts, tissue providers, methods, bundled models and recipes; imports no torch."""
     import json
     import platform
     from importlib.metadata import version
 
+    from semcycle.models_index import bundled_models
     from semcycle.recipes_index import shipped_recipes
     from semcycle.tissue import TISSUE
 
@@ -28,6 +29,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] 
         "cohorts": {name: cohort.title for name, cohort in COHORTS.items()},
         "tissue": list(TISSUE),
         "methods": list(METHODS),
+        "models": bundled_models(),
         "recipes": shipped_recipes(),
     }
     if as_json:

@@ -56,7 +56,7 @@ def prepare(
     """Turn a cohort's scans into a slice store. A killed run is continued by the same command."""
     from semcycle.prepare import prepare as prepare_store
     from semcycle.preprocess.pipeline import PreprocessSettings
-    from semcycle.report.quality import quality_report
+    from semcycle.report.quality_page import quality_report
     from semcycle.store import SliceStore
 
     layout = get_cohort(cohort)
@@ -88,12 +88,15 @@ def simulate_brainweb(
     bias: Annotated[float, typer.Option(help="Bias field, peak to peak.")] = 0.2,
     factor: Annotated[int, typer.Option(help="Model voxels of 0.5 mm that a scan voxel averages.")] = 2,
     skull: Annotated[bool, typer.Option(help="Keep the head.")] = False,
+    vary: Annotated[
+        bool, typer.Option("--vary", help="Every scan of another scanner: TR, TE, noise and bias drawn anew.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same scans.")] = 0,
 ) -> None:
     """Simulate T2 scans of BrainWeb's anatomical models, with their exact tissue maps, as a cohort."""
     from semcycle.cohorts import brainweb
 
-    how = brainweb.Acquisition(tr=tr, te=te, noise=noise, bias=bias, factor=factor, skull=skull)
+    how = brainweb.Acquisition(tr=tr, te=te, noise=noise, bias=bias, factor=factor, skull=skull, vary=vary)
     with progress_over("simulate", len(brainweb.find_models(models))) as done:
         cases = brainweb.simulate(models, folder, how, seed=seed, progress=done)
     out.print(
@@ -120,6 +123,29 @@ def simulate_phantom(
     out.print(
         f"cohort: {folder} ({len(cases)} scans); next: semcycle prepare phantom {folder} --tissue maps --out STORE"
     )
+
+
+def augment(
+    stores: Annotated[list[Path], typer.Argument(help="Slice stores, prepared with the same settings.")],
+    folder: Out,
+    copies: Annotated[int, typer.Option(min=0, help="Varied copies of every case, besides the case itself.")] = 2,
+    every: Annotated[int, typer.Option(min=1, help="Keep one in so many neighbouring slices.")] = 1,
+    split_file: Annotated[Path | None, typer.Option("--split", help="Split file: only its training cases.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same copies.")] = 0,
+) -> None:
+    """Join stores and add copies of their cases as other scanners would have shown them."""
+    from semcycle.augment import AugmentationSettings, augment_stores
+    from semcycle.split import read_split
+    from semcycle.store import SliceStore
+
+    opened = [SliceStore(store) for store in stores]
+    settings = AugmentationSettings(copies=copies, every=every, seed=seed)
+    known = {case for store in opened for case in store.case_ids}
+    chosen = [case for case in read_split(split_file).train if case in known] if split_file else None
+    total = len(chosen) if chosen else sum(len(store.case_ids) for store in opened)
+    with progress_over("augment", total) as done:
+        made = augment_stores(opened, folder, settings, chosen, progress=done)
+    _show_store(made)
 
 
 def split(

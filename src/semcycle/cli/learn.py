@@ -59,19 +59,38 @@ def score(
     split_file: Annotated[
         Path | None, typer.Option("--split", help="Split file; without it all cases are scored.")
     ] = None,
+    thresholds_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threshold-from",
+            help="validation, healthy, or either with =STORE: set thresholds on the cases that runs held out, or on a "
+            "store's; repeatable. Without it thresholds come from the test cases and are labelled oracle.",
+        ),
+    ] = None,
+    lesions: Annotated[bool, typer.Option(help="Count lesions and false alarms and measure surfaces as well.")] = True,
     device: Device = "cpu",
 ) -> None:
     """Score any number of runs and the intensity baseline in one table."""
     from semcycle.experiment import run_scoring
     from semcycle.report.page import report_scores
-    from semcycle.report.tables import summary, terminal_table
+    from semcycle.report.tables import by_preset, summary, terminal_table
     from semcycle.store import SliceStore
 
     store = SliceStore(data)
     _, cases = split_cases(split_file, store)
     with progress_over("score", len(cases)) as done:
-        table = run_scoring(_name_runs(runs or []), store, cases, scores, device=device, progress=done)
-    out.print(terminal_table(summary(table.table)))
+        table = run_scoring(
+            _name_runs(runs or []),
+            store,
+            cases,
+            scores,
+            device=device,
+            progress=done,
+            thresholds_from=thresholds_from or (),
+            lesions=lesions,
+        )
+    for preset, frame in by_preset(summary(table.table)).items():
+        out.print(terminal_table(frame, f"preset {preset}"))
     out.print(f"scores: {scores}/table.csv")
     out.print(f"report: {report_scores(scores)}")
 
@@ -83,6 +102,13 @@ def paper(
         Path | None, typer.Option(help="ISLES 2015 folder (or --second's), or a store made of it.")
     ] = None,
     second: Annotated[str, typer.Option(help="Cohort of the second test set.")] = "isles2015",
+    healthy: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder (or store) of subjects without lesions to train on instead of patients' lesion-free slices."
+        ),
+    ] = None,
+    healthy_cohort: Annotated[str, typer.Option(help="Its folder layout.")] = "ixi",
     size: Annotated[str, typer.Option(help="Recipes: paper, or paper-small for two CPU cores.")] = "paper",
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions with the seeds 0, 1, ...")] = 1,
     rows: Annotated[list[str] | None, typer.Option("--row", help="Only these rows of the tables.")] = None,
@@ -98,7 +124,10 @@ def paper(
 
     first = open_store(brats, "brats", folder / "stores" / "brats", tissue, tissue_dir, workers)
     other = open_store(isles, second, folder / "stores" / "second", tissue, None, workers) if isles else None
-    page = run_paper(first, other, folder, PaperSettings(size, seeds, tuple(rows or ())), split_file)
+    source = (
+        open_store(healthy, healthy_cohort, folder / "stores" / "healthy", tissue, None, workers) if healthy else None
+    )
+    page = run_paper(first, other, folder, PaperSettings(size, seeds, tuple(rows or ())), split_file, source)
     out.print(f"tables: {folder}/table1.md, {folder}/table2.md")
     out.print(f"report: {page}")
 

@@ -66,6 +66,9 @@ class Acquisition(BaseModel):
     """Model voxels (0.5 mm) that a scan voxel averages along each axis."""
     skull: bool = False
     """Whether the head is kept, with the brain mask beside it."""
+    vary: bool = False
+    """Every scan of another scanner: TR from 2500 to 6000 ms, TE from 75 to 130 ms, noise from 0.01 to 0.06 and bias from 0 to
+    0.4 are drawn anew for each and take the place of the values above."""
 
 
 class BrainWeb:
@@ -147,7 +150,8 @@ def _write_scan(root: Path, name: str, model: Volume, how: Acquisition, seed: li
 
     from semcycle.volume import make_volume, save_volume
 
-    scan, tissue, brain, affine = make_scan(model, how, np.random.default_rng(seed))
+    generator = np.random.default_rng(seed)
+    scan, tissue, brain, affine = make_scan(model, _draw(how, generator) if how.vary else how, generator)
     like = make_volume(np.zeros((1, 1, 1)), affine)
     paths = {what: root / name / f"{name}_{what}.nii.gz" for what in ("t2", "gm", "wm", "csf", "brain")}
     save_volume(paths["t2"], scan, like)
@@ -156,6 +160,11 @@ def _write_scan(root: Path, name: str, model: Volume, how: Acquisition, seed: li
         save_volume(paths[what], np.rint(one * 255).astype(np.uint8), like, slope=1 / 255)
     maps = {what: paths[what] for what in ("gm", "wm", "csf")}
     return Case(name, name, {"t2": paths["t2"]}, None, paths["brain"] if how.skull else None, maps)
+
+
+def _draw(how: Acquisition, generator: np.random.Generator) -> Acquisition:
+    drawn = {"tr": (2500, 6000), "te": (75, 130), "noise": (0.01, 0.06), "bias": (0.0, 0.4)}
+    return how.model_copy(update={name: float(generator.uniform(*bounds)) for name, bounds in drawn.items()})
 
 
 def make_scan(

@@ -25,6 +25,10 @@ class AugmentSettings(Config):
     """Side of that grid."""
     blobs: float = Field(0.0, ge=0, le=1)
     """Probability of pasting an irregular patch of nearly constant intensity (an artificial lesion) into a slice."""
+    blob_count: int = Field(1, ge=1)
+    """So many patches, each with that probability."""
+    blob_radius: tuple[float, float] = (0.08, 0.4)
+    """Range of their radii, as a share of half the slice."""
 
 
 def augment_geometry(batch: Batch, settings: AugmentSettings) -> Batch:
@@ -46,8 +50,8 @@ def augment_intensity(x: ImageBatch, brain: MaskBatch, settings: AugmentSettings
     if settings.gamma:
         exponent = torch.empty(count, 1, 1, 1, device=x.device).uniform_(-settings.gamma, settings.gamma).exp()
         x = x.clamp_min(1e-6) ** exponent
-    if settings.blobs:
-        x = _paste_blobs(x, settings.blobs)
+    for _ in range(settings.blob_count if settings.blobs else 0):
+        x = _paste_blobs(x, settings.blobs, settings.blob_radius)
     if settings.coarse_noise:
         grid = torch.randn(count, 1, settings.coarse_grid, settings.coarse_grid, device=x.device)
         noise = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)
@@ -58,11 +62,11 @@ def augment_intensity(x: ImageBatch, brain: MaskBatch, settings: AugmentSettings
     return x.clamp(0, 1) * brain
 
 
-def _paste_blobs(x: ImageBatch, probability: float) -> ImageBatch:
+def _paste_blobs(x: ImageBatch, probability: float, radius: tuple[float, float]) -> ImageBatch:
     """Blend patches of one grey value into slices.
 
     A patch is where a smooth random field, weighted by a random wide Gaussian bump, exceeds a level: connected,
-    irregular, of 10 to 60 pixels across. Its inside is a uniform grey in [0, 1] mixed with the tissue beneath.
+    irregular, of 10 to 60 pixels across where the slice has 128 and the radius its default. Its inside is a uniform grey in [0, 1] mixed with the tissue beneath.
     """
     count, _, height, width = x.shape
     device = x.device
@@ -72,7 +76,7 @@ def _paste_blobs(x: ImageBatch, probability: float) -> ImageBatch:
     def draw(low: float, high: float) -> Tensor:
         return torch.empty(count, 1, 1, 1, device=device).uniform_(low, high)
 
-    distance = ((rows - draw(-0.6, 0.6)) / draw(0.08, 0.4)) ** 2 + ((columns - draw(-0.6, 0.6)) / draw(0.08, 0.4)) ** 2
+    distance = ((rows - draw(-0.6, 0.6)) / draw(*radius)) ** 2 + ((columns - draw(-0.6, 0.6)) / draw(*radius)) ** 2
     field = F.interpolate(torch.randn(count, 1, 12, 12, device=device), (height, width), mode="bicubic")
     edge = torch.sigmoid((1 - distance + 0.5 * field) / draw(0.05, 0.5))
     weight = edge * draw(0.4, 1.0) * (draw(0, 1) < probability)

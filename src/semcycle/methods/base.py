@@ -11,7 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from semcycle.types import ImageBatch, MaskBatch, TissueBatch
+from semcycle.scoring.anomaly_map import Reconstructed
+from semcycle.types import ImageBatch, MaskBatch, SliceArray, SliceMask, TissueBatch
 
 
 class Config(BaseModel):
@@ -75,12 +76,15 @@ class Stage:
         players: Networks that learn in this stage, by name.
         settings: The part of the recipe this stage depends on; two runs whose leading stages agree in it
             (and in data, seed and batch size) have the same weights after it.
+        monitor: The figure of ``validate`` that early stopping and the choice of the best epoch want low; empty for a stage
+            that has none, which always runs to its end.
     """
 
     name: str
     epochs: int
     players: Mapping[str, Player]
     settings: Mapping[str, object] = field(default_factory=dict)
+    monitor: str = "l1"
 
 
 class Reconstruction(NamedTuple):
@@ -147,6 +151,16 @@ class Method(nn.Module, ABC, Generic[C]):
             x: ``(B, 1, H, W)`` intensities in [0, 1].
             brain: ``(B, 1, H, W)`` 0 or 1.
         """
+
+    def finish(self, x: SliceArray, brain: SliceMask, made: Reconstructed) -> Reconstructed:
+        """Look at the reconstruction of a whole scan once more; by default nothing changes.
+
+        Args:
+            x: ``(S, H, W)`` in [0, 1].
+            brain: ``(S, H, W)``.
+            made: What :meth:`reconstruct` made of all its slices.
+        """
+        return made
 
     @torch.no_grad()
     def sample(self, stage: str, batch: Batch) -> Reconstruction:

@@ -19,10 +19,12 @@ from torch import Tensor
 from semcycle.methods.adversarial import ADVERSARIAL
 from semcycle.methods.augment import AugmentSettings, augment_geometry, augment_intensity
 from semcycle.methods.base import Batch, Config, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.contrast import match_contrast
 from semcycle.methods.semantics import generator_input, hard_labels, one_hot, with_background
 from semcycle.networks import build_discriminator, build_generator, init_weights
 from semcycle.networks.unet import UNet
-from semcycle.types import ImageBatch, MaskBatch, TissueBatch
+from semcycle.scoring.anomaly_map import Reconstructed
+from semcycle.types import ImageBatch, MaskBatch, SliceArray, SliceMask, TissueBatch
 
 Norm = Literal["batch", "instance", "group", "none"]
 
@@ -117,6 +119,9 @@ class CycleSettings(Config):
     """S."""
     synthesis: SynthesisSettings = SynthesisSettings()
     """G and D."""
+    match: Literal["none", "tissue"] = "none"
+    """``tissue``: before the residual is taken, the reconstruction gets the scan's own contrast between the tissues
+    (:mod:`semcycle.methods.contrast`), which differs with the scanner; not in the paper."""
     joint_epochs: int = Field(0, ge=0)
     """Epochs of fine-tuning S and G together on CE + GAN + lambda |x - G(S(x))| afterwards; the paper trains
     them separately (A11)."""
@@ -168,11 +173,11 @@ class Cycle(Method[CycleSettings]):
 
         s = Player(("S",), seg.learning_rate, seg.betas)
         stages = [
-            Stage("segmentation", seg.epochs, {"S": s}, {"segmentation": seg.model_dump(mode="json")}),
-            Stage("synthesis", syn.epochs, players("G"), everything),
+            Stage("segmentation", seg.epochs, {"S": s}, {"segmentation": seg.model_dump(mode="json")}, "cross_entropy"),
+            Stage("synthesis", syn.epochs, players("G"), everything, "l1_from_maps"),
         ]
         if self.settings.joint_epochs:
-            stages.append(Stage("joint", self.settings.joint_epochs, players("S", "G"), everything))
+            stages.append(Stage("joint", self.settings.joint_epochs, players("S", "G"), everything, "l1_round_trip"))
         return stages
 
     def losses(self, stage: str, batch: Batch) -> Iterator[Step]:
@@ -203,6 +208,12 @@ class Cycle(Method[CycleSettings]):
         self.eval()
         y = self.segment(x, brain)
         return Reconstruction(self.synthesise(y), y)
+
+    def finish(self, x: SliceArray, brain: SliceMask, made: Reconstructed) -> Reconstructed:
+        """Give G(S(x)) the scan's own contrast where ``match`` says so."""
+        if self.settings.match == "none" or made.tissue is None:
+            return made
+        return made._replace(image=match_contrast(x, made.image, made.tissue, brain))
 
     @torch.no_grad()
     def sample(self, stage: str, batch: Batch) -> Reconstruction:

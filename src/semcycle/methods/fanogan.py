@@ -116,7 +116,7 @@ class FAnoGAN(Method[FAnoGANSettings]):
         players = {name: Player((name,), gan.learning_rate, gan.betas) for name in ("G", "D")}
         e = Player(("E",), encoder.learning_rate, encoder.betas)
         return [
-            Stage("gan", gan.epochs, players, {"method": without_encoder}),
+            Stage("gan", gan.epochs, players, {"method": without_encoder}, monitor=""),
             Stage("encoder", encoder.epochs, {"E": e}, {"method": everything}),
         ]
 

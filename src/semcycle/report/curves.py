@@ -33,7 +33,7 @@ INK = {
 }
 
 
-_DASHES = ("-", (0, (6, 2)), (0, (2, 1.2)), (0, (7, 2, 1.5, 2)))
+DASHES = ("-", (0, (6, 2)), (0, (2, 1.2)), (0, (7, 2, 1.5, 2)))
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ class Curve:
         precision: ``(T,)`` in [0, 1].
         thresholds: ``(U,)`` anomaly scores, ascending or descending.
         dice: ``(U,)`` Dice of ``score > threshold``.
+        fpr: ``(T,)`` false-positive rate, to be drawn against ``recall``; ``None`` where it was not kept.
+        froc_false_positives: ``(K,)`` false components a scan, from strict to lax thresholds, or ``None``.
+        froc_sensitivity: ``(K,)`` share of the lesions found, or ``None``.
     """
 
     run: str
@@ -53,6 +56,9 @@ class Curve:
     precision: NDArray[np.floating]
     thresholds: NDArray[np.floating]
     dice: NDArray[np.floating]
+    fpr: NDArray[np.floating] | None = None
+    froc_false_positives: NDArray[np.floating] | None = None
+    froc_sensitivity: NDArray[np.floating] | None = None
 
 
 def curves_figure(curves: Sequence[Curve], *, prevalence: float | None = None, theme: Theme = "light") -> Figure:
@@ -69,7 +75,7 @@ def curves_figure(curves: Sequence[Curve], *, prevalence: float | None = None, t
         left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.065, right=0.985, top=0.91, bottom=0.135, wspace=0.18)
         for axes in (left, right):
-            _dress_axes(axes, ink)
+            dress_axes(axes, ink)
         if prevalence is not None:
             left.axhline(prevalence, color=ink["faint"], linewidth=1, linestyle=":")
             below = prevalence > 0.08
@@ -79,7 +85,7 @@ def curves_figure(curves: Sequence[Curve], *, prevalence: float | None = None, t
         for position, curve in enumerate(curves):
             look = {
                 "color": CURVE_COLOURS[theme][position % 8],
-                "linestyle": _DASHES[(position + position // 8) % 4],
+                "linestyle": DASHES[(position + position // 8) % 4],
                 "linewidth": 1.8,
             }
             left.plot(curve.recall, curve.precision, **look)
@@ -96,7 +102,8 @@ def curves_figure(curves: Sequence[Curve], *, prevalence: float | None = None, t
     return figure
 
 
-def _dress_axes(axes: Axes, ink: Mapping[str, str]) -> None:
+def dress_axes(axes: Axes, ink: Mapping[str, str]) -> None:
+    """Paper, grid and spines in the theme's colours."""
     axes.set_facecolor(ink["paper"])
     axes.grid(color=ink["grid"], linewidth=0.8)
     axes.set_axisbelow(True)

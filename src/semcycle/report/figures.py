@@ -1,6 +1,6 @@
 """Slices beside what was made of them. Every function returns a ``Figure``, none shows it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import matplotlib as mpl
@@ -15,6 +15,7 @@ from semcycle.report.canvas import (
     BRIGHT,
     SOFT,
     STYLE,
+    TISSUE_COLOURS,
     crop,
     crop_boxes,
     draw_bar,
@@ -29,7 +30,7 @@ from semcycle.report.canvas import (
 )
 from semcycle.scoring.panels import Panel, RunPanel
 
-Part = Literal["tissue", "reconstruction", "anomaly"]
+Part = Literal["tissue", "GM", "WM", "CSF", "reconstruction", "anomaly"]
 
 
 def panel_figure(
@@ -37,7 +38,7 @@ def panel_figure(
     *,
     preset: str,
     runs: Sequence[str] | None = None,
-    parts: Sequence[Part] = ("tissue", "reconstruction", "anomaly"),
+    parts: Sequence[Part] | Mapping[str, Sequence[Part]] = ("tissue", "reconstruction", "anomaly"),
 ) -> Figure:
     """Draw one row a slice: input, what each run made of it, and the expert's outline.
 
@@ -49,13 +50,14 @@ def panel_figure(
         panels: The slices, at least one.
         preset: Which anomaly score to show; runs without it leave their cell empty.
         runs: Which runs, in this order; all by default.
-        parts: Which of a run's pictures to show, where it has them.
+        parts: Which of a run's pictures to show, where it has them; for all runs, or run by run.
 
     Raises:
         ValueError: No panel is given, or a run's name is unknown.
     """
     names = _check_runs(panels, runs)
-    columns = [(name, part) for name in names for part in parts if _run_has(panels, name, part, preset)]
+    wanted = parts if isinstance(parts, Mapping) else dict.fromkeys(names, parts)
+    columns = [(name, part) for name in names for part in wanted.get(name, ()) if _run_has(panels, name, part, preset)]
     boxes = crop_boxes([panel.brain for panel in panels])
     titles = ["input T2", *(part for _, part in columns), "expert"]
     with mpl.rc_context(STYLE):
@@ -135,7 +137,7 @@ def _run_has(panels: Sequence[Panel], name: str, part: Part, preset: str) -> boo
     mine = [panel.runs[name] for panel in panels if name in panel.runs]
     if part == "anomaly":
         return any(preset in run.scores for run in mine)
-    if part == "tissue":
+    if part == "tissue" or part in TISSUE_COLOURS:
         return any(run.tissue is not None for run in mine)
     return any(_reconstructs(run) for run in mine)
 
@@ -173,6 +175,9 @@ def _draw_part(
         return
     if part == "tissue" and run.tissue is not None:
         axes.imshow(to_display(crop(tissue_rgb(run.tissue), box)), interpolation="bilinear")
+    elif part in TISSUE_COLOURS and run.tissue is not None:
+        picture = run.tissue[list(TISSUE_COLOURS).index(part)]
+        axes.imshow(to_display(crop(picture, box)), cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
     elif part == "reconstruction" and run.reconstruction is not None:
         draw_grey(axes, run.reconstruction, box, white)
     elif part == "anomaly" and preset in run.scores:

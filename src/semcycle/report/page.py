@@ -1,35 +1,41 @@
 """Page: what was done and what came out, as one HTML file that needs nothing else and asks nobody for anything."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from pandas.api.types import is_float_dtype, is_numeric_dtype
 
 from semcycle.errors import ScoringError
-from semcycle.files import read_json, write_bytes
-from semcycle.report.canvas import figure_bytes
+from semcycle.files import read_json
 from semcycle.report.curves import Curve, curves_figure
 from semcycle.report.figures import panel_figure
-from semcycle.report.tables import DIGITS, METRICS, best_cells, check_table, format_value, metric_key, summary
+from semcycle.report.html import RESEARCH_ONLY, RESIDUAL_LIMITS, embed_picture, list_facts, make_grid, write_html
+from semcycle.report.rates import rates_figure
+from semcycle.report.tables import (
+    METRICS,
+    best_cells,
+    check_table,
+    format_value,
+    main_columns,
+    main_rows,
+    metric_key,
+    summary,
+)
 from semcycle.scoring.panels import Panel, load_panels
 
 LIMITS = (
-    "Residual methods miss lesions whose intensity looks normal: what the reconstruction reproduces leaves no residual.",
-    "They mark healthy tissue that they cannot reproduce: small sulci, vessels, skull remnants and artefacts.",
+    *RESIDUAL_LIMITS,
     "Scores hold for the cohort, sequence and preprocessing they were computed on; another scanner may shift them.",
     "Best Dice uses a threshold chosen with the test labels; no threshold of that quality is known in use.",
-    "For research only. Not a medical device; not for diagnosis or treatment.",
+    RESEARCH_ONLY,
 )
 _PARTS = ("recall", "precision", "thresholds", "dice")
-_NAMED = 12  # items of a list that are written out
+_FURTHER = ("fpr", "froc_false_positives", "froc_sensitivity")
 _WIDE = 10  # columns of pictures that are still legible on a page
 
 
@@ -86,18 +92,16 @@ def write_page(
     content = {
         "title": title,
         "intro": intro,
-        "facts": [(str(name).replace("_", " "), _say_lines(value)) for name, value in facts.items()],
-        "summary": _grid(wide.reset_index(), marks=best_cells(wide)),
-        "details": _grid(table),
-        "per_case": _grid(per_case) if len(per_case) else None,
+        "facts": list_facts(facts),
+        "summary": make_grid(wide.reset_index(), marks=best_cells(wide)),
+        "details": make_grid(main_rows(table)),
+        "per_case": make_grid(main_columns(per_case)) if len(per_case) else None,
         "metrics": _explain(table),
         "curves": [block for block in blocks if block["section"] == "curves"],
         "pictures": [block for block in blocks if block["section"] != "curves"],
         "limits": LIMITS,
     }
-    path = folder / "index.html"
-    write_bytes(path, load_template("page.html.jinja").render(content).lstrip().encode())
-    return path
+    return write_html(folder / "index.html", "page.html.jinja", content)
 
 
 def report_scores(folder: Path, out: Path | None = None) -> Path:
@@ -141,7 +145,14 @@ def load_curves(path: Path, preset: str) -> list[Curve]:
         with np.load(path, allow_pickle=False) as arrays:
             names = [name.rsplit("|", 2) for name in arrays.files if name.endswith("|precision")]
             stems = [f"{run}|{preset}" for run, found, _ in names if found == preset]
-            return [Curve(stem.rsplit("|", 1)[0], *(arrays[f"{stem}|{part}"] for part in _PARTS)) for stem in stems]
+            return [
+                Curve(
+                    stem.rsplit("|", 1)[0],
+                    *(arrays[f"{stem}|{part}"] for part in _PARTS),
+                    **{part: arrays[f"{stem}|{part}"] for part in _FURTHER if f"{stem}|{part}" in arrays},
+                )
+                for stem in stems
+            ]
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         msg = f"{path}: expected the curves of a `semcycle score`, got a missing or damaged file ({error}); score again"
         raise ScoringError(msg) from error
@@ -189,7 +200,20 @@ def _curve_blocks(path: Path, table: pd.DataFrame, presets: Sequence[str]) -> li
         best = ", ".join(f"{curve.run} {format_value(float(np.max(curve.dice)))}" for curve in curves)
         alt = f"Precision-recall and Dice curves for preset {preset}. Best Dice: {best}."
         blocks.append(FigureBlock(f"Preset {preset}", caption, light, alt, dark, "curves"))
+        blocks += _rate_blocks(curves, preset)
     return blocks
+
+
+def _rate_blocks(curves: Sequence[Curve], preset: str) -> list[FigureBlock]:
+    if not any(curve.fpr is not None for curve in curves):
+        return []
+    light, dark = (rates_figure(curves, theme=theme) for theme in ("light", "dark"))
+    caption = "Sensitivity over the share of healthy voxels called lesion, on a logarithmic scale."
+    if any(curve.froc_sensitivity is not None for curve in curves):
+        caption += " Right: share of the lesions found over the false components a scan (FROC)."
+    names = ", ".join(curve.run for curve in curves)
+    alt = f"ROC curves for preset {preset}. Runs: {names}."
+    return [FigureBlock(f"Error rates, preset {preset}", caption, light, alt, dark, "curves")]
 
 
 def _panel_blocks(panels: list[Panel], presets: Sequence[str]) -> list[FigureBlock]:
@@ -230,83 +254,12 @@ def _explain(table: pd.DataFrame) -> list[tuple[str, str]]:
     return [(text.label, text.meaning) for key, text in METRICS.items() if key in used]
 
 
-def _say_lines(value: Any) -> list[str]:
-    """A fact as lines: one each for the parts of a mapping of mappings, such as runs."""
-    if isinstance(value, Mapping) and any(isinstance(part, Mapping) for part in value.values()):
-        return [f"{name}: {_say(part)}" for name, part in value.items()]
-    return [_say(value)]
-
-
-def _say(value: Any) -> str:
-    """A fact as one line; of a long list its length and its beginning."""
-    if isinstance(value, Mapping):
-        return "; ".join(f"{name} {_say(part)}" for name, part in value.items())
-    if isinstance(value, list | tuple):
-        text = ", ".join(_say(part) for part in value[:_NAMED])
-        return text if len(value) <= _NAMED else f"{len(value)}: {text}, …"
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
-    return format_value(value)
-
-
-def _grid(frame: pd.DataFrame, marks: pd.DataFrame | None = None) -> dict[str, Any]:
-    """What the template needs of a table: headings, and cells with text, sort value, alignment, mark and bar."""
-    numeric = [is_numeric_dtype(frame[name]) for name in frame.columns]
-    lead = len(frame.columns) - (marks.shape[1] if marks is not None else 0)
-    rows = []
-    for row, values in enumerate(frame.itertuples(index=False, name=None)):
-        cells = []
-        for column, value in enumerate(values):
-            known = numeric[column] and not pd.isna(value)
-            cell = {
-                "text": format_value(None if pd.isna(value) else value, _digits(frame.iloc[:, column])),
-                "sort": repr(float(value)) if known else "" if numeric[column] else str(value),
-                "best": marks is not None and column >= lead and bool(marks.iloc[row, column - lead]),
-                "bar": f"{100 * min(max(float(value), 0), 1):.1f}" if marks is not None and known else None,
-            }
-            cells.append(cell)
-        rows.append(cells)
-    heads = [{"text": str(name).replace("_", " "), "numeric": numeric[i]} for i, name in enumerate(frame.columns)]
-    return {"heads": heads, "rows": rows}
-
-
-def _digits(column: pd.Series) -> int:
-    """Usual digits; more where a column's values would all round to little or nothing, none for whole numbers."""
-    known = column.dropna()
-    if not is_float_dtype(column) or not len(known):
-        return DIGITS
-    if (known == known.round()).all() and known.abs().max() > 1:
-        return 0
-    return DIGITS if known.abs().max() >= 0.01 else DIGITS + 2
-
-
 def _embed(block: FigureBlock) -> dict[str, str]:
-    sources = {"light": _data_uri(block.figure), "dark": _data_uri(block.dark) if block.dark is not None else ""}
+    sources = {
+        "light": embed_picture(block.figure),
+        "dark": embed_picture(block.dark) if block.dark is not None else "",
+    }
     return {
         "title": block.title, "caption": block.caption, "alt": block.alt or f"{block.title}. {block.caption}",
         "section": block.section, **sources,
     }  # fmt: skip
-
-
-def _data_uri(picture: Path | Figure) -> str:
-    try:
-        content = figure_bytes(picture) if isinstance(picture, Figure) else picture.read_bytes()
-    except OSError as error:
-        msg = f"{picture}: expected a PNG picture, got none ({error.strerror}); draw it first"
-        raise ScoringError(msg) from error
-    if not content.startswith(b"\x89PNG"):
-        msg = f"{picture}: expected a PNG picture, got another format; save it as PNG"
-        raise ScoringError(msg)
-    return "data:image/png;base64," + base64.b64encode(content).decode()
-
-
-def load_template(name: str) -> jinja2.Template:
-    """A page's template; text is escaped, an undefined name is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("semcycle.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from semcycle.checkpoint import load_checkpoint
 from semcycle.files import write_bytes
-from semcycle.predict import reconstruct_slices
+from semcycle.prediction import reconstruct_slices
 from semcycle.report.canvas import save_figure
-from semcycle.report.figures import panel_figure
+from semcycle.report.figures import Part, panel_figure
 from semcycle.report.page import FigureBlock, write_page
 from semcycle.report.posteriors import mean_posteriors, posterior_figure
 from semcycle.report.tables import to_csv_text, to_latex_text, to_markdown_text
@@ -26,6 +28,7 @@ Published = Mapping[str, Mapping[str, tuple[float, float]]]
 FORMATS = {".csv": to_csv_text, ".md": to_markdown_text, ".tex": to_latex_text}
 METRICS = {"auprc": "AUPRC", "best_dice": "best Dice"}
 TABLE_1 = ("cycle discrete", "cycle continuous")
+SEED = re.compile(r" seed \d+$")
 SHOWN = 4
 """Test cases in a figure."""
 INTRO = (
@@ -36,7 +39,10 @@ INTRO = (
 
 
 def paper_table(tables: Mapping[str, pd.DataFrame], published: Published, presets: Sequence[str]) -> pd.DataFrame:
-    """One row a run; for every data set and metric ours under each preset with its interval, and the paper's value.
+    """One row a method; for every data set and metric ours under each preset with its interval, and the paper's value.
+
+    Runs that differ in the seed alone (``AE seed 0``, ``AE seed 1``) share a row: the mean of their values and of their bounds, and
+    in ``... sd`` the standard deviation of the values.
 
     Args:
         tables: Data set -> tidy score table.
@@ -44,19 +50,35 @@ def paper_table(tables: Mapping[str, pd.DataFrame], published: Published, preset
         presets: In this order.
 
     Returns:
-        Index ``method``; columns such as ``brats AUPRC literal``, ``... low``, ``... high``, ``brats AUPRC paper``. Methods of the
-        paper without a run keep a row with the paper's values alone.
+        Index ``method``; columns such as ``brats AUPRC literal``, ``... sd``, ``... low``, ``... high``, ``brats AUPRC paper``. Methods
+        of the paper without a run keep a row with the paper's values alone.
     """
-    names = list(dict.fromkeys([*published, *(run for table in tables.values() for run in table["run"])]))
+    runs = list(dict.fromkeys(str(run) for table in tables.values() for run in table["run"]))
+    names = list(dict.fromkeys([*published, *(SEED.sub("", run) for run in runs)]))
+    members = {name: [run for run in runs if SEED.sub("", run) == name] for name in names}
     columns: dict[str, list[float]] = {}
     for data, table in tables.items():
-        pooled = table[table["pooling"] == "pooled"].set_index(["run", "preset", "metric"])
+        pooled = table[table["pooling"] == "pooled"]
+        scores = {
+            (run, preset, metric): (value, low, high)
+            for run, preset, metric, value, low, high in pooled[
+                ["run", "preset", "metric", "value", "low", "high"]
+            ].itertuples(index=False)
+        }
         for place, (metric, label) in enumerate(METRICS.items()):
             for preset in presets:
-                for part, ending in (("value", ""), ("low", " low"), ("high", " high")):
-                    keys = [(name, preset, metric) for name in names]
-                    values = [float(pooled.loc[key, part]) if key in pooled.index else np.nan for key in keys]
-                    columns[f"{data} {label} {preset}{ending}"] = values
+                column = f"{data} {label} {preset}"
+                rows = [
+                    np.array(
+                        [scores[key] for run in members[name] if (key := (run, preset, metric)) in scores]
+                    ).reshape(-1, 3)
+                    for name in names
+                ]
+                columns[column] = [_mean(row[:, 0]) for row in rows]
+                if any(len(row) > 1 for row in rows):
+                    columns[f"{column} sd"] = [float(row[:, 0].std(ddof=1)) if len(row) > 1 else np.nan for row in rows]
+                columns[f"{column} low"] = [_mean(row[:, 1]) for row in rows]
+                columns[f"{column} high"] = [_mean(row[:, 2]) for row in rows]
             columns[f"{data} {label} paper"] = [
                 published.get(name, {}).get(data, (np.nan, np.nan))[place] for name in names
             ]
@@ -64,23 +86,29 @@ def paper_table(tables: Mapping[str, pd.DataFrame], published: Published, preset
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Fold intervals into their cells, for people: ``0.569 [0.41, 0.70]``."""
+    """Fold spreads and intervals into their cells, for people: ``0.569 ± 0.012 [0.41, 0.70]``."""
     made = {}
     for name in frame.columns:
-        if name.endswith((" low", " high")):
+        if name.endswith((" sd", " low", " high")):
             continue
         if f"{name} low" not in frame:
             made[name] = frame[name]
             continue
-        bounds = zip(frame[name], frame[f"{name} low"], frame[f"{name} high"], strict=True)
-        made[name] = pd.Series(
-            [
-                None if np.isnan(value) else f"{value:.3f}" + ("" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]")
-                for value, low, high in bounds
-            ],
-            index=frame.index,
-        )
+        spread = frame[f"{name} sd"] if f"{name} sd" in frame else pd.Series(np.nan, frame.index)
+        cells = zip(frame[name], spread, frame[f"{name} low"], frame[f"{name} high"], strict=True)
+        made[name] = pd.Series([_cell(*cell) for cell in cells], index=frame.index)
     return pd.DataFrame(made, index=frame.index)
+
+
+def _cell(value: float, sd: float, low: float, high: float) -> str | None:
+    if np.isnan(value):
+        return None
+    spread = "" if np.isnan(sd) else f" ± {sd:.3f}"
+    return f"{value:.3f}{spread}" + ("" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]")
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if values.size else float("nan")
 
 
 def write_paper_report(
@@ -107,7 +135,7 @@ def write_paper_report(
     loaded = {name: ScoreTable.load(folder) for name, folder in scores.items()}
     presets = list(dict.fromkeys(next(iter(loaded.values())).table["preset"]))
     everything = paper_table({name: table.table for name, table in loaded.items()}, published, presets)
-    ablation = everything[[str(name).startswith(TABLE_1) for name in everything.index]]
+    ablation = everything.loc[[name for name in everything.index if name in TABLE_1]]
     for stem, frame in (("table1", ablation), ("table2", everything)):
         for suffix, render in FORMATS.items():
             text = render(frame if suffix == ".csv" else readable(frame))
@@ -136,16 +164,17 @@ def _figures(
     blocks = []
     for data, table in loaded.items():
         panels = _spread(table.panels)
-        both = [name for name in TABLE_1 if panels and all(name in panel.runs for panel in panels)]
+        both = _figure_2(panels)
         if both:
-            figure = panel_figure(panels, preset=preset, runs=both, parts=("tissue", "reconstruction"))
+            figure = panel_figure(panels, preset=preset, runs=list(both), parts=both)
             path = save_figure(figure, out / f"figure2-{data}", ("png", "pdf"))[0]
             caption = (
-                "Input, tissue maps and reconstruction with discrete and continuous semantics, the expert's lesion."
+                "Input; tissue classes and reconstruction with discrete semantics; GM, WM and CSF maps and reconstruction with "
+                "continuous semantics; the expert's lesion."
             )
             blocks.append(FigureBlock(f"Figure 2, {data}", caption, path))
         if panels:
-            figure = panel_figure(panels, preset=preset, parts=("reconstruction", "anomaly"))
+            figure = panel_figure(panels, preset=preset, runs=_first_seeds(panels), parts=("reconstruction", "anomaly"))
             path = save_figure(figure, out / f"figure3-{data}", ("png", "pdf"))[0]
             caption = (
                 f"Every method's reconstruction and anomaly score ({preset}); residuals share a scale within a row."
@@ -162,6 +191,23 @@ def _figures(
         caption = "Mean posterior of S over GM, WM and CSF in the voxels of each tissue and of the lesions."
         blocks.append(FigureBlock("Figure 4", caption, path))
     return blocks
+
+
+def _figure_2(panels: Sequence[Panel]) -> dict[str, tuple[Part, ...]]:
+    """Runs and parts of Figure 2: the two variants of the cycle, where both were scored."""
+    runs = _first_seeds(panels)
+    discrete, continuous = ([run for run in runs if SEED.sub("", run) == name][:1] for name in TABLE_1)
+    if not discrete or not continuous:
+        return {}
+    return {discrete[0]: ("tissue", "reconstruction"), continuous[0]: ("GM", "WM", "CSF", "reconstruction")}
+
+
+def _first_seeds(panels: Sequence[Panel]) -> list[str]:
+    """One run a method."""
+    chosen: dict[str, str] = {}
+    for run in dict.fromkeys(name for panel in panels for name in panel.runs):
+        chosen.setdefault(SEED.sub("", run), run)
+    return list(chosen.values())
 
 
 def _spread(panels: Sequence[Panel]) -> list[Panel]:

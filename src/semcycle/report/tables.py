@@ -10,11 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from semcycle.errors import ScoringError
+from semcycle.scoring.policies import POLICIES
 
 DIGITS = 3
 """Digits after the point of every score in a table for people; CSV keeps more."""
 
 MISSING = "–"
+_HIDDEN_CASES = (
+    *("sensitivity_", "precision_", "recall_", "greedy_", "auprc_trapezoid", "best_iou", "dice_at_fpr_"),
+    *("lesions_", "lesion_sensitivity", "lesion_precision", "components_", "assd_mm"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,66 @@ METRICS = {
         "Area under the ROC curve: the chance that a lesion voxel scores higher than a healthy one. It is lenient "
         "where lesions are rare.",
     ),
-    "dice_at_pooled_threshold": MetricText(
-        "Dice at pooled threshold",
-        "Dice of each case at the one threshold that is best for all cases together, averaged over the cases; "
-        "an oracle threshold as well.",
+    "best_iou": MetricText(
+        "best IoU", "Intersection over union at the threshold of the best Dice: an upper bound too."
     ),
+    "greedy_dice": MetricText(
+        "greedy Dice",
+        "The best Dice as the reference code of Baur et al. searches it, for comparison with published numbers; it can "
+        "miss the best.",
+    ),
+    **{
+        f"sensitivity_at_fpr_{rate}": MetricText(
+            f"sensitivity at {rate} % FPR",
+            f"Share of the lesion found when {rate} % of the other voxels are called lesion.",
+        )
+        for rate in (1, 2, 5)
+    },
+    **{
+        f"{mean}dice_at_{rule}": MetricText(f"{label} at {where}", f"Dice at {meaning}{over}.")
+        for rule, where, meaning in (
+            (
+                "validation",
+                "validation threshold",
+                "the threshold that is best on validation cases, as a user could set it",
+            ),
+            *(
+                (
+                    f"healthy_{rate}",
+                    f"{rate} % healthy FPR",
+                    f"the threshold that {rate} % of the voxels of other, healthy slices reach",
+                )
+                for rate in (1, 2, 5)
+            ),
+            (
+                "oracle",
+                "pooled oracle",
+                "the one threshold that is best for all test cases together; an oracle threshold",
+            ),
+            *(
+                (
+                    f"fpr_{rate}",
+                    f"{rate} % FPR",
+                    f"the threshold that {rate} % of the healthy voxels of the test cases reach; an oracle threshold",
+                )
+                for rate in (1, 2, 5)
+            ),
+        )
+        for mean, label, over in (("", "Dice", ""), ("mean_", "mean Dice", ", of each case, averaged over the cases"))
+    },
+    **{
+        f"{name}_at_{rule}": MetricText(f"{label} at {where}", meaning, better)
+        for rule, where in (
+            ("validation", "validation threshold"),
+            ("healthy_1", "1 % healthy FPR"),
+            ("oracle", "pooled oracle"),
+        )
+        for name, label, meaning, better in (
+            ("lesion_sensitivity", "lesions found", "Share of the lesions that a called component touches.", True),
+            ("lesion_precision", "true components", "Share of the called components that touch a lesion.", True),
+            ("false_positives_per_scan", "false alarms", "Called components a scan that touch no lesion.", False),
+        )
+    },
     "l1_healthy": MetricText(
         "L1 healthy", "Mean absolute reconstruction error in healthy brain; intensities run from 0 to 1.", False
     ),
@@ -71,14 +131,30 @@ METRICS = {
 }
 """Metric -> its text. A mean over cases of metric ``m`` is ``mean_m``."""
 
-SUMMARY = ("auprc", "mean_auprc", "best_dice")
+SUMMARY = ("auprc", "mean_auprc", "best_dice", "dice_at_validation", "dice_at_healthy_1")
+"""What a reader sees first; columns that no run has are left out."""
 POOLED = "pooled"
+OTHER_POLICIES = tuple(name for name in POLICIES if name not in (POOLED, "per_case_mean"))
+"""Policies whose rows stand in ``table.csv`` only."""
 
 
 def metric_key(metric: str, pooling: str) -> str:
-    """Name of a metric with its pooling: ``mean_auprc`` for a mean over cases, ``auprc`` for all voxels together."""
+    """Name of a metric with its pooling.
+
+    ``auprc`` for all voxels together, ``mean_auprc`` for a mean over cases, ``auprc of lesion_slices`` for other policies.
+    """
+    if pooling in OTHER_POLICIES:
+        return f"{metric} of {pooling}"
     over_cases = pooling != POOLED and f"mean_{metric}" in METRICS
     return f"mean_{metric}" if over_cases else metric
+
+
+def main_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a page has room for: metrics that ``METRICS`` explains, over all voxels and as means over cases."""
+    keys = [metric_key(str(m), str(p)) for m, p in zip(table["metric"], table["pooling"], strict=True)]
+    means = table["pooling"] != POOLED
+    known = [key in METRICS and (not mean or key.startswith("mean_")) for key, mean in zip(keys, means, strict=True)]
+    return table[known]
 
 
 def metric_text(key: str) -> MetricText:
@@ -110,6 +186,11 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
                 columns[f"{METRICS[key].label} ({preset})"] = rows.set_index("run")["value"].astype(float)
     runs = pd.Index(list(dict.fromkeys(table["run"])), name="run")
     return pd.DataFrame({name: column.reindex(runs) for name, column in columns.items()}, index=runs)
+
+
+def main_columns(per_case: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the per-case table that a page has room for."""
+    return per_case[[name for name in per_case if not str(name).startswith(_HIDDEN_CASES)]]
 
 
 def check_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -184,6 +265,15 @@ def terminal_table(frame: pd.DataFrame, title: str | None = None) -> Table:
         ]
         table.add_row(Text(str(label)), *cells)
     return table
+
+
+def by_preset(wide: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Split a :func:`summary` into a narrower table for each preset, for a terminal: ``AUPRC (baur)`` -> ``AUPRC``."""
+    found: dict[str, dict[str, pd.Series]] = {}
+    for name in wide.columns:
+        label, _, preset = str(name).removesuffix(")").rpartition(" (")
+        found.setdefault(preset, {})[label] = wide[name]
+    return {preset: pd.DataFrame(columns, index=wide.index) for preset, columns in found.items()}
 
 
 def _render(frame: pd.DataFrame, escape: Callable[[str], str], mark: Callable[[str], str]) -> list[list[str]]:

@@ -6,43 +6,25 @@ Lesion voxels outside the brain mask count too, as missed (score 0): a mask must
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError, SplitError
-from semcycle.files import write_bytes
 from semcycle.scoring.anomaly_map import Reconstructed
-from semcycle.scoring.bootstrap import bootstrap_intervals
+from semcycle.scoring.code_file import CodeFile
 from semcycle.scoring.counts import ScoreCounts, count_scores
-from semcycle.scoring.metrics import auprc, auroc, best_dice, curve, dice_at, prevalence
-from semcycle.scoring.panels import Panel, RunPanel, load_panels, save_panels
+from semcycle.scoring.lesion_pass import look_at_lesions
+from semcycle.scoring.panels import Panel, RunPanel
 from semcycle.scoring.postprocess import make_anomaly_map
-from semcycle.store import SliceStore
+from semcycle.scoring.score_table import CaseRecord, Entry, ReconstructionError, ScoreTable, build_table, pooled
+from semcycle.scoring.thresholds import Threshold, healthy_thresholds, oracle_thresholds, validation_threshold
+from semcycle.store import CaseSlices, SliceStore
 from semcycle.types import SliceArray, SliceMask
 
-CURVE_POINTS = 512
-ORACLE = "oracle: best on these test cases"
-COLUMNS = [
-    "run",
-    "method",
-    "preset",
-    "metric",
-    "pooling",
-    "value",
-    "low",
-    "high",
-    "threshold",
-    "threshold_source",
-    "cases",
-    "prevalence",
-]
+__all__ = ["Contestant", "ScoreTable", "ThresholdData", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -63,55 +45,21 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class ScoreTable:
-    """Scores of all contestants.
+class ThresholdData:
+    """Other cases than the test cases, to set thresholds on.
 
     Attributes:
-        table: Tidy, a row a run, preset and metric: ``run, method, preset, metric, pooling, value, low, high,
-            threshold, threshold_source, cases, prevalence``; ``low`` and ``high`` bound the 95 % bootstrap interval
-            over subjects of pooled AUPRC and best Dice.
-        per_case: A row a run, preset and case.
-        curves: ``"<run>|<preset>|precision"`` (``recall``, ``thresholds``, ``dice``) -> ``(<= 512,)``.
-        panels: One slice a lesion-bearing case, the one with most lesion.
+        rule: ``validation``: best Dice on all their slices. ``healthy``: 1, 2 and 5 % false positives on the brain of those
+            slices that show no lesion.
+        store: Where they lie.
+        cases: Contestant -> its cases; a contestant without gets no such threshold.
+        name: Of the data, in the table.
     """
 
-    table: pd.DataFrame
-    per_case: pd.DataFrame
-    curves: dict[str, NDArray[np.float64]]
-    panels: list[Panel]
-
-    def save(self, folder: Path) -> None:
-        """Write ``table.csv``, ``per_case.csv``, ``curves.npz`` and ``panels.npz``."""
-        write_bytes(folder / "per_case.csv", self.per_case.to_csv(index=False, float_format="%.6g").encode())
-        content = io.BytesIO()
-        np.savez_compressed(content, **self.curves)  # type: ignore[arg-type]
-        write_bytes(folder / "curves.npz", content.getvalue())
-        save_panels(folder / "panels.npz", self.panels)
-        write_bytes(folder / "table.csv", self.table.to_csv(index=False, float_format="%.6g").encode())
-
-    @classmethod
-    def load(cls, folder: Path) -> ScoreTable:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            ScoringError: A file is missing or damaged.
-        """
-        try:
-            table, per_case = pd.read_csv(folder / "table.csv"), pd.read_csv(folder / "per_case.csv")
-            with np.load(folder / "curves.npz", allow_pickle=False) as arrays:
-                curves = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            msg = f"{folder}: expected the scores of a `semcycle score`, got missing or damaged files ({error}); score again"
-            raise ScoringError(msg) from error
-        return cls(table, per_case, curves, load_panels(folder / "panels.npz"))
-
-
-@dataclass
-class _Tally:
-    """What is kept of one contestant and preset while the cases go by."""
-
-    counts: dict[str, ScoreCounts] = field(default_factory=dict)
-    l1: dict[str, tuple[float, float, int, int]] = field(default_factory=dict)
+    rule: Literal["validation", "healthy"]
+    store: SliceStore
+    cases: Mapping[str, Sequence[str]]
+    name: str
 
 
 def evaluate(
@@ -121,6 +69,10 @@ def evaluate(
     *,
     presets: Sequence[str] = ("literal", "baur"),
     progress: Callable[[str], None] = lambda case_id: None,
+    thresholds: Sequence[ThresholdData] = (),
+    carried: Mapping[tuple[str, str], Sequence[Threshold]] | None = None,
+    lesions: bool = True,
+    resamples: int = 2000,
 ) -> ScoreTable:
     """Score contestants on test cases.
 
@@ -130,34 +82,41 @@ def evaluate(
         case_ids: Test cases.
         presets: Post-processings, each with its own rows.
         progress: Called with every finished case.
+        thresholds: Where thresholds come from, besides the oracles.
+        carried: Contestant and preset -> thresholds that it brings.
+        lesions: Whether to count lesions and false alarms and to measure surfaces as well.
+        resamples: Of the bootstrap.
 
     Raises:
-        SplitError: A contestant has seen a test subject.
-        ScoringError: No test case has a lesion, or two contestants share a name.
+        SplitError: A contestant has seen a test subject, or thresholds would be set on one.
+        ScoringError: No test case has a lesion, two contestants share a name, or a threshold's data cannot give one.
         StoreError: A case is unknown or damaged.
     """
     _check(contestants, store, case_ids)
-    tallies = {(one.name, preset): _Tally() for one in contestants for preset in presets}
-    panels = [
-        panel for case in case_ids if (panel := _score_case(contestants, store, case, presets, tallies, progress))
-    ]
-    methods = {one.name: one.method for one in contestants}
-    rows: list[dict[str, object]] = []
-    cases: list[dict[str, object]] = []
-    curves: dict[str, NDArray[np.float64]] = {}
-    for (run, preset), tally in tallies.items():
-        common = {"run": run, "method": methods[run], "preset": preset}
-        pooled = sum(tally.counts.values(), ScoreCounts.empty())
-        intervals = bootstrap_intervals([*tally.counts.values()], [store.subject(case) for case in tally.counts])
-        rows += [common | row for row in _table_rows(tally, pooled, intervals)]
-        cases += [common | row for row in _case_rows(tally, best_dice(pooled).threshold)]
-        curves |= {f"{run}|{preset}|{name}": values for name, values in _thin_curve(pooled).items()}
-    if not pooled.positives.sum():
-        msg = (
-            f"{store.folder}: expected a lesion in the test cases, got none in {len(case_ids)}; AUPRC and Dice need one"
-        )
-        raise ScoringError(msg)
-    return ScoreTable(pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(cases), curves, panels)
+    for data in thresholds:
+        _check_apart(data, store, case_ids)
+    records: dict[tuple[str, str], list[CaseRecord]] = {(one.name, name): [] for one in contestants for name in presets}
+    with CodeFile() as codes:
+        panels = [
+            panel
+            for case in case_ids
+            if (panel := _score_case(contestants, store, case, presets, records, codes, progress))
+        ]
+        given = _set_thresholds(contestants, presets, thresholds)
+        entries = []
+        for one in contestants:
+            for preset in presets:
+                found = records[one.name, preset]
+                brought = (carried or {}).get((one.name, preset), ())
+                chosen = [*oracle_thresholds(pooled(found), len(found)), *given[one.name, preset], *brought]
+                entries.append(Entry(one.name, one.method, preset, found, chosen))
+        if lesions:
+            entries = look_at_lesions(entries, store, codes)
+    try:
+        return build_table(entries, panels, resamples=resamples)
+    except ScoringError as error:
+        msg = f"{store.folder}: {error}"
+        raise ScoringError(msg) from error
 
 
 def _check(contestants: Sequence[Contestant], store: SliceStore, case_ids: Sequence[str]) -> None:
@@ -176,33 +135,49 @@ def _check(contestants: Sequence[Contestant], store: SliceStore, case_ids: Seque
             raise SplitError(msg)
 
 
+def _check_apart(data: ThresholdData, store: SliceStore, case_ids: Sequence[str]) -> None:
+    tested = {store.subject(case) for case in case_ids}
+    chosen = {data.store.subject(case) for cases in data.cases.values() for case in cases}
+    if shared := sorted(tested & chosen):
+        msg = (
+            f"{data.name}: expected {data.rule} cases of other subjects than the test cases, got {', '.join(shared[:5])} "
+            "in both; a threshold set on test subjects is an oracle"
+        )
+        raise SplitError(msg)
+
+
 def _score_case(
     contestants: Sequence[Contestant],
     store: SliceStore,
     case_id: str,
     presets: Sequence[str],
-    tallies: dict[tuple[str, str], _Tally],
+    records: dict[tuple[str, str], list[CaseRecord]],
+    codes: CodeFile,
     progress: Callable[[str], None],
 ) -> Panel | None:
     """Count one case for everybody; returns the picture of its largest lesion slice, if it has a lesion."""
     case = store.load(case_id)
-    x, brain, lesion = case.image.astype(np.float32), case.brain > 0, case.lesion > 0
-    pixel_mm = float(store.settings["preprocess"]["pixel_mm"])
+    x, brain, lesion = _arrays(case)
     region, healthy = brain | lesion, brain & ~lesion
+    bearing = lesion.any(axis=(1, 2))
     shown = int(lesion.sum(axis=(1, 2)).argmax())
     runs: dict[str, RunPanel] = {}
     for one in contestants:
         made = one.reconstruct(x, brain)
         difference = np.abs(x - made.image)
         sums = (float(difference[healthy].sum()), float(difference[lesion & brain].sum()))
-        sizes = (int(healthy.sum()), int((lesion & brain).sum()))
+        error = ReconstructionError(*sums, int(healthy.sum()), int((lesion & brain).sum()))
         scores = {}
         for preset in presets:
-            mapped = make_anomaly_map(x, made, brain, preset, pixel_mm)
-            tally = tallies[one.name, preset]
-            tally.counts[case_id] = count_scores(mapped.scores, lesion, region)
-            tally.l1[case_id] = (*sums, *sizes)
-            scores[preset] = mapped.scores[shown]
+            mapped = make_anomaly_map(x, made, brain, preset, _pixel_mm(store)).scores
+            whole = count_scores(mapped, lesion, region)
+            slices = count_scores(mapped[bearing], lesion[bearing], region[bearing])
+            record = CaseRecord(
+                case_id, store.subject(case_id), whole, slices, float(case.record.lesion_ml), error=error
+            )
+            records[one.name, preset].append(record)
+            codes.append((one.name, preset, case_id), mapped, region)
+            scores[preset] = mapped[shown]
         untrained = one.method == "intensity"  # its black reconstruction is no picture
         part = None if made.tissue is None else made.tissue[shown]
         runs[one.name] = RunPanel(None if untrained else made.image[shown], part, scores)
@@ -212,71 +187,42 @@ def _score_case(
     return Panel(case_id, int(case.slice_index[shown]), x[shown], brain[shown], lesion[shown], runs)
 
 
-def _table_rows(
-    tally: _Tally, pooled: ScoreCounts, intervals: dict[str, tuple[float, float]]
-) -> list[dict[str, object]]:
-    """The summary rows of one contestant and preset."""
-    bearing = [counts for counts in tally.counts.values() if counts.positives.sum()]
-    oracle = best_dice(pooled)
-    healthy, lesion, healthy_voxels, lesion_voxels = np.array(list(tally.l1.values())).sum(axis=0)
-    mean_healthy = healthy / healthy_voxels if healthy_voxels else np.nan
-    mean_lesion = lesion / lesion_voxels if lesion_voxels else np.nan
-    ratio = mean_lesion / mean_healthy if mean_healthy else np.nan
-    everything, with_lesion = len(tally.counts), len(bearing)
-
-    def mean(values: list[float]) -> float:
-        return float(np.mean(values)) if values else float("nan")
-
-    def row(metric: str, pooling: str, value: float, cases: int, threshold: float = np.nan) -> dict[str, object]:
-        source = ORACLE if np.isfinite(threshold) else ""
-        low, high = intervals[metric] if pooling == "pooled" and metric in intervals else (np.nan, np.nan)
-        found = {"metric": metric, "pooling": pooling, "value": value, "low": low, "high": high, "cases": cases}
-        return found | {"threshold": threshold, "threshold_source": source, "prevalence": prevalence(pooled)}
-
-    return [
-        row("auprc", "pooled", auprc(pooled), everything),
-        row("auprc", "per_case_mean", mean([auprc(counts) for counts in bearing]), with_lesion),
-        row("best_dice", "pooled", oracle.dice, everything, oracle.threshold),
-        row(
-            "dice_at_pooled_threshold",
-            "per_case_mean",
-            mean([dice_at(counts, oracle.threshold) for counts in bearing]),
-            with_lesion,
-            oracle.threshold,
-        ),
-        row("auroc", "pooled", auroc(pooled), everything),
-        row("l1_healthy", "pooled", float(mean_healthy), everything),
-        row("residual_ratio", "pooled", float(ratio), with_lesion),
-    ]
+def _set_thresholds(
+    contestants: Sequence[Contestant], presets: Sequence[str], thresholds: Sequence[ThresholdData]
+) -> dict[tuple[str, str], list[Threshold]]:
+    """The thresholds of every contestant and preset that do not come from the test cases."""
+    found: dict[tuple[str, str], list[Threshold]] = {(one.name, name): [] for one in contestants for name in presets}
+    for data in thresholds:
+        for one in contestants:
+            cases = data.cases.get(one.name, ())
+            if not cases:
+                continue
+            counts = dict.fromkeys(presets, ScoreCounts.empty())
+            for case in cases:
+                for preset, some in _count_for_threshold(one, data, case, presets):
+                    counts[preset] += some
+            for preset in presets:
+                if data.rule == "validation":
+                    found[one.name, preset].append(validation_threshold(counts[preset], cases, data.name))
+                else:
+                    found[one.name, preset] += healthy_thresholds(counts[preset], cases, data.name)
+    return found
 
 
-def _case_rows(tally: _Tally, threshold: float) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for case_id, counts in tally.counts.items():
-        healthy, lesion, healthy_voxels, lesion_voxels = tally.l1[case_id]
-        rows.append(
-            {
-                "case": case_id,
-                "auprc": auprc(counts),
-                "dice_at_pooled_threshold": dice_at(counts, threshold),
-                "best_dice": best_dice(counts).dice,
-                "prevalence": prevalence(counts),
-                "lesion_voxels": int(counts.positives.sum()),
-                "l1_healthy": healthy / healthy_voxels if healthy_voxels else np.nan,
-                "residual_ratio": (lesion / lesion_voxels) / (healthy / healthy_voxels)
-                if lesion_voxels and healthy
-                else np.nan,
-            }
-        )
-    return rows
+def _count_for_threshold(
+    one: Contestant, data: ThresholdData, case_id: str, presets: Sequence[str]
+) -> Iterator[tuple[str, ScoreCounts]]:
+    x, brain, lesion = _arrays(data.store.load(case_id))
+    region = brain | lesion if data.rule == "validation" else brain & ~lesion.any(axis=(1, 2), keepdims=True)
+    made = one.reconstruct(x, brain)
+    for preset in presets:
+        mapped = make_anomaly_map(x, made, brain, preset, _pixel_mm(data.store))
+        yield preset, count_scores(mapped.scores, lesion, region)
 
 
-def _thin_curve(counts: ScoreCounts) -> dict[str, NDArray[np.float64]]:
-    """At most ``CURVE_POINTS`` points of the pooled curves, spread evenly over the recall."""
-    c = curve(counts)
-    if not c.positives:
-        return {}
-    wanted = np.linspace(0, c.positives, CURVE_POINTS)
-    index = np.unique(np.clip(np.searchsorted(c.true_positives, wanted), 0, len(c.thresholds) - 1))
-    names = ("precision", "recall", "thresholds", "dice")
-    return {name: np.asarray(getattr(c, name), float)[index] for name in names}
+def _arrays(case: CaseSlices) -> tuple[SliceArray, SliceMask, SliceMask]:
+    return case.image.astype(np.float32), case.brain > 0, case.lesion > 0
+
+
+def _pixel_mm(store: SliceStore) -> float:
+    return float(store.settings["preprocess"]["pixel_mm"])

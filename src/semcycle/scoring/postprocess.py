@@ -1,45 +1,127 @@
-"""Post-processing of residuals, as named presets, so that every score says what was done to it."""
+"""Post-processing of anomaly maps, as named presets whose steps can be changed one by one.
+
+A preset is named on the command line and in every row of a table as ``NAME`` or ``NAME,step=value,...``::
+
+    literal
+    baur,erode_mm=3
+    literal,median_mm=5,gaussian_mm=1.5,min_component_mm3=30
+
+so that every score says what was done to it. Lengths are in mm and hold for any voxel size; only ``median_size`` counts voxels,
+as the reference code does.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
-import SimpleITK as sitk
-from scipy import ndimage
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semcycle.errors import ScoringError
 from semcycle.scoring.anomaly_map import AnomalyMap, Reconstructed, Sign, residual
+from semcycle.scoring.filters import erode, flatten_small, median, odd_sizes, smooth
+from semcycle.scoring.surface import Spacing
 from semcycle.types import SliceArray, SliceMask
 
 
-@dataclass(frozen=True)
-class PostProcessing:
-    """Steps from a reconstruction to an anomaly map, in this order.
+class PostProcessing(BaseModel):
+    """Steps from a reconstruction to an anomaly map, in this order; the defaults do nothing."""
 
-    Attributes:
-        sign: Absolute residual, or only what is brighter than reconstructed.
-        erode_mm: The residual is set to 0 within this distance (city block, in the slice) of the brain's edge.
-        prior_quantile: The residual is set to 0 where the image is darker than this quantile, ``None`` for never.
-        prior_scope: Whether the quantile is over the brain, or over whole slices with their background.
-        median_size: Side in voxels of the cubic 3-D median filter, odd; 1 for none.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     sign: Sign = "absolute"
-    erode_mm: float = 0.0
-    prior_quantile: float | None = None
+    """Absolute residual, or only what is brighter than reconstructed."""
+    erode_mm: float = Field(0.0, ge=0, lt=1000)
+    """Scores become 0 within this distance (city block, in the slice) of the brain's edge."""
+    prior_quantile: float | None = Field(None, ge=0, le=1)
+    """Scores become 0 where the image is darker than this quantile."""
     prior_scope: Literal["volume", "brain"] = "volume"
-    median_size: int = 1
+    """Whether the quantile is over the brain, or over whole slices with their background."""
+    median_size: int = Field(1, ge=1, le=31)
+    """Side in voxels of the cubic 3-D median filter, odd; 1 for none."""
+    median_mm: float = Field(0.0, ge=0, le=50)
+    """Side in mm of the 3-D median filter: the nearest odd number of voxels along each axis; 0 for none."""
+    gaussian_mm: float = Field(0.0, ge=0, le=50)
+    """Standard deviation of a 3-D Gaussian mean within the brain; 0 for none."""
+    min_component_mm3: float = Field(0.0, ge=0)
+    """Components of scores above ``component_level`` that are smaller are lowered to that level; 0 for none."""
+    component_level: float = Field(0.0, allow_inf_nan=False)
+    """Score above which voxels form components."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PostProcessing:
+        if self.median_size % 2 == 0:
+            msg = f"expected an odd median_size, got {self.median_size}"
+            raise ValueError(msg)
+        if self.median_size > 1 and self.median_mm:
+            msg = "expected the median's side in voxels or in mm, got both; set median_size=1"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def needs_depth(self) -> bool:
+        """Whether a step runs across slices in mm."""
+        return bool(self.median_mm or self.gaussian_mm or self.min_component_mm3)
 
 
 PRESETS = {
     # Eq. 5 of the paper in the brain, nothing else
     "literal": PostProcessing(),
     # defaults of the reference code of Baur et al.: 12 pixels of erosion at 128 pixels over 240 mm are 22.5 mm
-    "baur": PostProcessing("positive", erode_mm=22.5, prior_quantile=0.9, prior_scope="volume", median_size=5),
-}
+    "baur": PostProcessing(
+        sign="positive", erode_mm=22.5, prior_quantile=0.9, prior_scope="volume", median_size=5
+    ),
+}  # fmt: skip
 """Name -> post-processing (ambiguities A20 and A21)."""
+
+
+@cache
+def find_preset(text: str) -> PostProcessing:
+    """The post-processing that a text names, see the module's examples.
+
+    Raises:
+        ScoringError: No preset has this name, no step has that, or a value is out of range.
+    """
+    name, *words = [word.strip() for word in text.split(",")]
+    if name not in PRESETS:
+        msg = (
+            f"expected a preset of {', '.join(PRESETS)}, or one with changes such as literal,median_mm=5, got {text!r}"
+        )
+        raise ScoringError(msg)
+    return change_steps(PRESETS[name], words, text)
+
+
+def change_steps(steps: PostProcessing, words: Sequence[str], where: str) -> PostProcessing:
+    """Post-processing with some steps set anew.
+
+    Args:
+        steps: As it was.
+        words: ``step=value``; ``none`` stands for no value.
+        where: For messages.
+
+    Raises:
+        ScoringError: No step has this name, or a value is out of range.
+    """
+    changes: dict[str, str | None] = {}
+    for word in words:
+        step, equals, value = word.partition("=")
+        if not equals or step not in PostProcessing.model_fields:
+            close = difflib.get_close_matches(step, PostProcessing.model_fields, n=1, cutoff=0.5)
+            nearest = f"; did you mean {close[0]!r}?" if close else ""
+            known = ", ".join(PostProcessing.model_fields)
+            msg = f"{where}: expected STEP=VALUE with a step of {known}, got {word!r}{nearest}"
+            raise ScoringError(msg)
+        changes[step] = None if value == "none" else value
+    try:
+        return PostProcessing.model_validate(steps.model_dump() | changes)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        step = ".".join(map(str, problem["loc"])) or "steps"
+        msg = f"{where}: {step}: {problem['msg']}, got {changes.get(step, '')!r}"
+        raise ScoringError(msg) from error
 
 
 def make_anomaly_map(
@@ -47,7 +129,7 @@ def make_anomaly_map(
     made: Reconstructed,
     brain: SliceMask,
     preset: str | PostProcessing,
-    pixel_mm: float,
+    spacing: float | Spacing,
 ) -> AnomalyMap:
     """Turn a reconstruction into an anomaly map.
 
@@ -55,44 +137,58 @@ def make_anomaly_map(
         x: ``(S, H, W)`` in [0, 1]; neighbouring slices, from foot to head.
         made: Its reconstruction; a score of the method's own takes the place of the residual.
         brain: ``(S, H, W)``.
-        preset: Key of ``PRESETS``, or steps of one's own.
-        pixel_mm: Side of a pixel in mm.
+        preset: Key of ``PRESETS``, with changes if any, or steps of one's own.
+        spacing: Voxel size ``(S, H, W)`` in mm; the side of a pixel alone where no step in mm runs across slices.
 
     Raises:
-        ScoringError: No preset has this name.
+        ScoringError: No preset has this name, or it needs the distance of slices.
     """
-    if isinstance(preset, str) and preset not in PRESETS:
-        msg = f"expected a preset of {', '.join(PRESETS)}, got {preset!r}"
-        raise ScoringError(msg)
-    steps = PRESETS[preset] if isinstance(preset, str) else preset
+    steps = find_preset(preset) if isinstance(preset, str) else preset
     scores = residual(x, made.image, steps.sign) if made.score is None else np.asarray(made.score, np.float32)
-    scores = np.where(_erode(brain, round(steps.erode_mm / pixel_mm)), scores, np.float32(0))
+    name = preset if isinstance(preset, str) else "custom"
+    return AnomalyMap(process_map(scores, brain, steps, spacing, x), brain, name)
+
+
+def process_map(
+    scores: SliceArray,
+    brain: SliceMask,
+    steps: PostProcessing,
+    spacing: float | Spacing,
+    x: SliceArray | None = None,
+) -> SliceArray:
+    """Apply all steps but the residual's sign to a map.
+
+    Args:
+        scores: ``(S, H, W)``, of any range.
+        brain: ``(S, H, W)``.
+        steps: What to do.
+        spacing: As for :func:`make_anomaly_map`.
+        x: ``(S, H, W)`` image, for the hyper-intensity prior.
+
+    Returns:
+        ``(S, H, W)`` float32, 0 outside the brain.
+
+    Raises:
+        ScoringError: A step needs the image, or the distance of slices.
+    """
+    if isinstance(spacing, int | float):
+        if steps.needs_depth:
+            msg = (
+                "expected the distance of slices for filters in mm, got a pixel's side only; give all three voxel sizes"
+            )
+            raise ScoringError(msg)
+        spacing = (float("nan"), spacing, spacing)
+    scores = np.where(erode(brain, steps.erode_mm, spacing[1:]), scores, np.float32(0))
     if steps.prior_quantile is not None:
+        if x is None:
+            msg = "expected an image for the hyper-intensity prior, got a map only; set prior_quantile=none"
+            raise ScoringError(msg)
         level = np.quantile(x[brain] if steps.prior_scope == "brain" else x, steps.prior_quantile)
         scores = np.where(x < level, np.float32(0), scores)
-    scores = np.where(brain, _median(scores, brain, steps.median_size), np.float32(0))
-    return AnomalyMap(scores.astype(np.float32), brain, preset if isinstance(preset, str) else "custom")
-
-
-def _erode(brain: SliceMask, pixels: int) -> SliceMask:
-    """Erode every slice ``pixels`` times with a cross of four neighbours: the city-block distance to outside."""
-    if pixels <= 0:
-        return brain
-    padded = np.pad(brain, ((0, 0), (1, 1), (1, 1)))
-    cross = np.zeros((3, 3, 3), bool)
-    cross[1] = ndimage.generate_binary_structure(2, 1)
-    return np.asarray(ndimage.binary_erosion(padded, cross, iterations=pixels)[:, 1:-1, 1:-1])
-
-
-def _median(scores: SliceArray, brain: SliceMask, size: int) -> SliceArray:
-    """3-D median within the brain's bounding box, zeros around it."""
-    if size <= 1 or not brain.any():
-        return scores
-    box = ndimage.find_objects(brain.astype(np.uint8))[0]
-    radius = size // 2
-    image = sitk.GetImageFromArray(np.pad(scores[box], radius))
-    filtered = sitk.GetArrayFromImage(sitk.Median(image, [radius] * 3))
-    inner = (slice(radius, -radius),) * 3
-    result = np.zeros_like(scores)
-    result[box] = filtered[inner]
-    return result
+    sizes = odd_sizes(steps.median_mm, spacing) if steps.median_mm else (steps.median_size,) * 3
+    scores = np.where(brain, median(scores, brain, sizes), np.float32(0))
+    if steps.gaussian_mm:
+        scores = smooth(scores, brain, steps.gaussian_mm, spacing)
+    if steps.min_component_mm3:
+        scores = flatten_small(scores, steps.component_level, steps.min_component_mm3, spacing)
+    return np.asarray(scores, np.float32)

@@ -23,7 +23,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from semcycle import __version__
-from semcycle.checkpoint import WEIGHTS, load_checkpoint, save_checkpoint
+from semcycle.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
 from semcycle.errors import CheckpointError, StoreError
 from semcycle.files import object_hash
 from semcycle.methods.base import Batch, Method, Player, Stage
@@ -33,6 +33,7 @@ from semcycle.store import SliceStore
 from semcycle.training.batches import Batches
 from semcycle.training.log import Epoch, Observer, TrainingLog
 from semcycle.training.resume import RESUME, Progress, read_progress, restore, save_progress
+from semcycle.training.selection import Selection
 
 SAMPLES = 4
 """Slices shown after every epoch."""
@@ -103,6 +104,7 @@ def train(
     if reuse is not None and not progress.rows:
         progress.stage = _take_over(reuse, method, stages, prints)
     log = TrainingLog(out, progress.rows)
+    selections: list[Selection] = []
     observer = observer if observer and fabric.is_global_zero else Observer()
     for number in range(progress.stage, len(stages)):
         stage, started = stages[number], time.perf_counter()
@@ -111,12 +113,17 @@ def train(
             restore(out, method, optimizers)
             method.to(fabric.device)
         first = progress.epoch if number == progress.stage else 0
+        selection = Selection(out, recipe.training, stage, progress.rows)
+        selections.append(selection)
         for epoch in range(first + 1, stage.epochs + 1):
+            if selection.exhausted:
+                break
             before = time.perf_counter()
             observer.epoch_started(stage.name, epoch, stage.epochs, batches.steps(recipe.training.batch_size))
             losses, rate = _train_epoch(fabric, method, stage, optimizers, batches, recipe, epoch, observer)
             figures = _validate(method, stage, held_out, recipe.training.batch_size)
             entry = Epoch(stage.name, epoch, stage.epochs, losses, figures, rate, time.perf_counter() - before)
+            selection.add(figures, method, save=fabric.is_global_zero)
             if fabric.is_global_zero:
                 log.add(entry)
                 spent = progress.seconds + time.perf_counter() - started
@@ -125,9 +132,12 @@ def train(
                 shown = _sample_batch(held_out or batches)
                 observer.epoch_done(entry, shown, method.sample(stage.name, shown))
             fabric.barrier()
+        selection.take_best(method)
         progress.seconds += time.perf_counter() - started
     if fabric.is_global_zero:
         _finish(out, recipe, store, data, method, stages, prints, progress.seconds, fabric)
+        for selection in selections:
+            selection.clean()
     fabric.barrier()
     return out
 
@@ -277,7 +287,7 @@ def _claim_run(out: Path, fingerprint: str, resume: bool) -> Progress | None:
         if not resume:
             msg = f"{out}: expected an empty run folder, got a finished run; choose another --out"
             raise CheckpointError(msg)
-        if load_checkpoint(out).record.get("fingerprint") != fingerprint:
+        if _recorded_fingerprint(load_checkpoint(out)) != fingerprint:
             msg = f"{out}: expected a run of the same recipe, store and split, got a finished one of others; choose another --out"
             raise CheckpointError(msg)
         return None
@@ -287,6 +297,16 @@ def _claim_run(out: Path, fingerprint: str, resume: bool) -> Progress | None:
             raise CheckpointError(msg)
         return read_progress(out, fingerprint)
     return Progress(fingerprint)
+
+
+def _recorded_fingerprint(finished: Checkpoint) -> str:
+    """Of the run in the folder, with options that are newer than the run at their defaults."""
+    data = {
+        "store": finished.record["store"]["hash"],
+        "slices": finished.recipe.slices.model_dump(mode="json"),
+        **{name: finished.record[name] for name in ("train_cases", "validation_cases")},
+    }
+    return object_hash([finished.recipe.to_dict(), data])
 
 
 def _take_over(reuse: Path, method: Method[Any], stages: Sequence[Stage], prints: Sequence[str]) -> int:

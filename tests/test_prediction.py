@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from semcycle.batch import PredictSettings, predict_files, read_summary
 from semcycle.checkpoint import load_checkpoint
 from semcycle.errors import VolumeError
-from semcycle.predict import find_scans, predict_files, predict_volume, reconstruct_slices
+from semcycle.prediction import predict_volume, reconstruct_slices
+from semcycle.scans import find_scans
+from semcycle.scoring.thresholds import Threshold
 from semcycle.training import train
 from semcycle.volume import load_volume, make_volume
 from tests.conftest import ball_brain, make_scan, tiny_recipe
@@ -76,13 +79,19 @@ def test_reconstruction_is_in_the_units_of_the_scan(checkpoint, tmp_path):
 def test_run_record_names_model_scans_and_files(checkpoint, tmp_path):
     drawn = []
     path, _ = scan_in("LPS", tmp_path)
-    predict_files({"a": path}, checkpoint, tmp_path / "out", draw=lambda prediction, to: drawn.append(to))
+
+    def draw(prediction, out, name, entry):
+        drawn.append((out, name, entry["spacing_mm"]))
+        (out / f"{name}_overview.png").touch()
+        return [f"{name}_overview.png"]
+
+    predict_files({"a": path}, checkpoint, tmp_path / "out", draw=draw)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["model"]["method"] == "cycle"
     (scan,) = record["scans"]
     assert scan["files"] == ["a_anomaly.nii.gz", "a_reconstruction.nii.gz", "a_tissue.nii.gz", "a_overview.png"]
     assert scan["spacing_mm"] == [6.0, 6.0, 6.0]
-    assert drawn == [tmp_path / "out" / "a_overview.png"]
+    assert drawn == [(tmp_path / "out", "a", [6.0, 6.0, 6.0])]
     assert str(tmp_path) not in json.dumps(record)
 
 
@@ -110,6 +119,82 @@ def test_a_scan_with_its_skull_is_stripped_or_comes_with_a_mask(checkpoint, monk
     masked = predict_volume(checkpoint, volume, arrays["t2"] > 0)
     assert masked.prepared.record.brain.method == "given"
     assert (masked.anomaly_native()[arrays["t2"] == 0] == 0).all()
+
+
+CUT = Threshold("given", 0.1, "given by the user")
+
+
+def test_mask_is_the_thresholded_map_without_specks(checkpoint, tmp_path):
+    path, _ = scan_in("PIR", tmp_path)
+    assert predict_files({"a": path}, checkpoint, tmp_path / "out", PredictSettings("literal", CUT)) == []
+    scores = nib.load(tmp_path / "out/a_anomaly.nii.gz").get_fdata()
+    mask = nib.load(tmp_path / "out/a_mask.nii.gz")
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(mask.get_fdata() > 0, scores >= np.float32(0.1))  # a voxel of 6 mm is no speck
+    row = read_summary(tmp_path / "out").iloc[0]
+    assert row["lesion_ml"] == pytest.approx(mask.get_fdata().sum() * 0.216, rel=1e-3)
+    assert 0 < row["largest_ml"] <= row["lesion_ml"]
+    assert row["components"] >= 1
+    assert row["threshold"] == 0.1
+
+
+def test_finished_scans_are_not_done_again_unless_something_changed(checkpoint, tmp_path):
+    path, _ = scan_in("RAS", tmp_path)
+    done = []
+
+    def draw(prediction, out, name, entry):
+        done.append(name)
+        return []
+
+    def run(settings=None, **more):
+        settings = settings or PredictSettings("literal", CUT)
+        assert predict_files({"a": path}, checkpoint, tmp_path / "out", settings, draw=draw, **more) == []
+        return len(done)
+
+    assert run() == 1
+    assert run() == 1
+    assert run(overwrite=True) == 2
+    assert run(PredictSettings("literal", None)) == 3
+    (tmp_path / "out" / "a_anomaly.nii.gz").unlink()
+    assert run(PredictSettings("literal", None)) == 4
+    scan_in("RAS", tmp_path, seed=11)
+    assert run(PredictSettings("literal", None)) == 5
+
+
+def test_an_interrupted_batch_keeps_what_is_finished(checkpoint, tmp_path):
+    scans = {code: scan_in(code, tmp_path)[0] for code in ("LPS", "RAS")}
+
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(scans, checkpoint, tmp_path / "out", progress=interrupt)
+    assert [entry["name"] for entry in json.loads((tmp_path / "out/run.json").read_text())["scans"]] == ["LPS"]
+    assert predict_files(scans, checkpoint, tmp_path / "out") == []
+    assert list(read_summary(tmp_path / "out")["scan"]) == ["LPS", "RAS"]
+
+
+def test_tta_is_the_mean_with_the_mirrored_scan(checkpoint):
+    x = np.random.default_rng(0).random((3, 32, 32)).astype(np.float32)
+    brain = np.ones(x.shape, bool)
+    plain = reconstruct_slices(checkpoint.method, x, brain).image
+    mirrored = reconstruct_slices(checkpoint.method, x[..., ::-1].copy(), brain).image[..., ::-1]
+    both = reconstruct_slices(checkpoint.method, x, brain, tta=True)
+    np.testing.assert_allclose(both.image, (plain + mirrored) / 2, atol=1e-5)
+    assert both.tissue.shape == (3, 3, 32, 32)
+
+
+def test_a_bids_dataset_gives_its_t2_scans(tmp_path):
+    for name in (
+        "sub-1/anat/sub-1_T2w.nii.gz",
+        "sub-1/anat/sub-1_T1w.nii.gz",
+        "derivatives/x/sub-1/anat/sub-1_T2w.nii.gz",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "dataset_description.json").write_text("{}")
+    assert list(find_scans(tmp_path)) == ["sub-1_T2w"]
+    assert len(find_scans(tmp_path, "*_T1w*")) == 1
 
 
 def test_finding_scans(tmp_path):

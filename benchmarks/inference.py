@@ -1,0 +1,124 @@
+"""Engines for S and G over one scan: plain torch against OpenVINO and ONNX Runtime, side by side in one run.
+
+    pip install openvino onnxruntime onnx onnxscript
+    python benchmarks/inference.py [--model RUN] [--slices 140] [--threads 2]
+
+Every engine gets the same slices in batches of 32, one warm-up pass and then the best of three. Prints seconds a scan, the ratio
+to plain torch, and the largest difference to it.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from semcycle.checkpoint import load_checkpoint
+from semcycle.models_index import DEFAULT, find_model
+
+BATCH = 32
+
+
+class RoundTrip(torch.nn.Module):
+    """G(S(x)) as one module."""
+
+    def __init__(self, method):
+        super().__init__()
+        self.method = method
+
+    def forward(self, x, brain):
+        y = self.method.segment(x, brain)
+        return self.method.synthesise(y), y
+
+
+def batches(x, brain):
+    """Whole batches; the last one is filled up, as engines with a fixed shape want it."""
+    for start in range(0, len(x), BATCH):
+        part, mask = x[start : start + BATCH], brain[start : start + BATCH]
+        missing = BATCH - len(part)
+        if missing:
+            part, mask = (np.concatenate([a, np.zeros((missing, *a.shape[1:]), a.dtype)]) for a in (part, mask))
+        yield part, mask, BATCH - missing
+
+
+def measure(run, x, brain):
+    def once():
+        return np.concatenate([run(a, b)[:n] for a, b, n in batches(x, brain)])
+
+    result, seconds = once(), []
+    for _ in range(3):
+        start = time.perf_counter()
+        once()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds), result
+
+
+def engines(model, threads):
+    example = (torch.rand(BATCH, 1, 128, 128), torch.ones(BATCH, 1, 128, 128))
+
+    def plain(a, b):
+        with torch.inference_mode():
+            return model(torch.from_numpy(a), torch.from_numpy(b))[0].numpy()
+
+    def last(a, b):
+        with torch.inference_mode():
+            image = model(torch.from_numpy(a).contiguous(memory_format=torch.channels_last), torch.from_numpy(b))[0]
+            return image.numpy()
+
+    def bf16(a, b):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            return model(torch.from_numpy(a), torch.from_numpy(b))[0].float().numpy()
+
+    yield "torch", plain
+    model.to(memory_format=torch.channels_last)
+    yield "torch, channels last", last
+    yield "torch, bf16", bf16
+    model.to(memory_format=torch.contiguous_format)
+    try:
+        import openvino as ov
+
+        compiled = ov.Core().compile_model(
+            ov.convert_model(model, example_input=example),
+            "CPU",
+            {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"},
+        )
+        yield "OpenVINO", lambda a, b: compiled([a, b])[0]
+    except ImportError as error:
+        print("OpenVINO: not installed", error)
+    try:
+        import onnxruntime as ort
+
+        torch.onnx.export(model, example, "/tmp/semcycle.onnx", dynamo=True, verbose=False)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = ort.InferenceSession("/tmp/semcycle.onnx", options, providers=["CPUExecutionProvider"])
+        names = [entry.name for entry in session.get_inputs()]
+        yield "ONNX Runtime", lambda a, b: session.run(None, dict(zip(names, (a, b), strict=False)))[0]
+    except ImportError as error:
+        print("ONNX Runtime: not installed", error)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=DEFAULT, help="bundled model or run folder")
+    parser.add_argument("--slices", type=int, default=140)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    method = load_checkpoint(Path(find_model(arguments.model))).method.eval()
+    generator = np.random.default_rng(0)
+    x = generator.random((arguments.slices, 1, 128, 128), np.float32)
+    brain = np.ones_like(x)
+    base, reference = None, None
+    print(f"{arguments.slices} slices of 128 x 128, {arguments.threads} threads, torch {torch.__version__}")
+    for name, run in engines(RoundTrip(method), arguments.threads):
+        seconds, result = measure(run, x, brain)
+        base, reference = base or seconds, result if reference is None else reference
+        print(
+            f"{name:22} {seconds:6.2f} s  {base / seconds:5.2f} x  largest difference {np.abs(result - reference).max():.1e}"
+        )
+
+
+if __name__ == "__main__":
+    main()

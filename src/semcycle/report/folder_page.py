@@ -1,0 +1,86 @@
+"""Folder page: the table of a folder of predictions, with links to the scans' pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from semcycle.errors import Failure, ScoringError
+from semcycle.report.html import list_facts, make_grid, write_html
+from semcycle.report.scan_page import LIMITS
+
+HEADS = {
+    "scan": "scan",
+    "lesion_ml": "called lesion, ml",
+    "components": "components",
+    "largest_ml": "largest component, ml",
+    "mean_score": "mean score",
+    "p99_score": "99th percentile of scores",
+    "brain_ml": "brain, ml",
+    "flags": "quality flags",
+}
+"""Column of the summary -> heading; other columns stand in ``summary.csv`` alone."""
+
+DIGITS = {HEADS["lesion_ml"]: 1, HEADS["largest_ml"]: 1, HEADS["brain_ml"]: 0}
+
+
+def write_folder_page(
+    folder: Path,
+    summary: pd.DataFrame,
+    *,
+    title: str = "Anomalies, scan by scan",
+    intro: str = "",
+    facts: Mapping[str, Any] | None = None,
+    failures: Sequence[Failure] = (),
+) -> Path:
+    """Write ``folder/index.html``: one self-contained file, the same bytes for the same input.
+
+    Args:
+        folder: Holds the scans' pages ``<scan>_report.html``; a scan without one is listed without a link.
+        summary: A row a scan as in ``summary.csv``: ``scan``, ``flags`` (text, joined by ``"; "``) and numbers of those in
+            ``HEADS``; other columns are not shown.
+        title: Heading of the page.
+        intro: One paragraph under it; a count of scans and flags without.
+        facts: How the predictions were made: name -> text, number, list or mapping.
+        failures: Scans that could not be done.
+
+    Returns:
+        The file.
+
+    Raises:
+        ScoringError: The table has no column ``scan``.
+    """
+    if "scan" not in summary:
+        msg = f"{folder}: expected a table with the column scan, got {', '.join(map(str, summary.columns))}; predict again"
+        raise ScoringError(msg)
+    shown = summary[[column for column in HEADS if column in summary and not summary[column].isna().all()]]
+    names = [str(name) for name in summary["scan"]]
+    links = {name: quote(page_name(name)) for name in names if (folder / page_name(name)).is_file()}
+    content = {
+        "title": title,
+        "intro": intro or _introduce(summary),
+        "summary": make_grid(shown.rename(columns=HEADS), bars=True, links=links, digits=DIGITS),
+        "failures": list(failures),
+        "facts": list_facts(facts or {}),
+        "limits": LIMITS,
+    }
+    return write_html(folder / "index.html", "folder.html.jinja", content)
+
+
+def page_name(scan: str) -> str:
+    """File of a scan's page."""
+    return f"{scan}_report.html"
+
+
+def _introduce(summary: pd.DataFrame) -> str:
+    count = len(summary)
+    words = [f"{count} scan{'s' * (count != 1)}"]
+    if "lesion_ml" in summary and summary["lesion_ml"].notna().any():
+        words.append(f"{int((summary['lesion_ml'] > 0).sum())} with something called lesion")
+    if "flags" in summary:
+        words.append(f"{int((summary['flags'].fillna('') != '').sum())} with quality flags")
+    return ", ".join(words) + "."

@@ -1,0 +1,146 @@
+"""Serve: a folder of pages on this machine alone, and nothing but that folder."""
+
+from __future__ import annotations
+
+import mimetypes
+import shutil
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from semcycle.errors import LayoutError
+
+HOST = "127.0.0.1"
+
+PAGES = ("index.html", "report/index.html", "quality/index.html")
+"""Where a folder's page is looked for, in this order."""
+
+POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def find_page(folder: Path) -> str:
+    """The page of a folder, as a path in it: ``index.html`` of its own or in ``report`` or ``quality``, or its only page.
+
+    Raises:
+        LayoutError: The folder is missing, has no page, or has several and none that leads to them.
+    """
+    if not folder.is_dir():
+        msg = f"{folder}: expected a folder made by semcycle, found none; check the path"
+        raise LayoutError(msg)
+    for page in PAGES:
+        if (folder / page).is_file():
+            return page
+    found = sorted(path.name for path in folder.glob("*.html"))
+    if len(found) == 1:
+        return found[0]
+    msg = (
+        f"{folder}: expected {' or '.join(PAGES)}, got {len(found) or 'no'} other pages; "
+        "name a folder that predict, score, paper, demo or prepare left"
+    )
+    raise LayoutError(msg)
+
+
+def make_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+    """A server of a folder on the loopback address; call its ``serve_forever``.
+
+    It answers GET and HEAD for files that lie in the folder once links are followed, lists no folders, shows no hidden
+    files, and answers only requests that name this machine, so that no web page can read through it.
+
+    Args:
+        folder: What is served.
+        port: 0 takes a free one; ``server.server_port`` says which.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    root = folder.resolve(strict=True)
+
+    class Handler(FolderHandler):
+        pass
+
+    server = ThreadingHTTPServer((HOST, port), Handler)
+    Handler.root = root
+    Handler.names = (f"{HOST}:{server.server_port}", f"localhost:{server.server_port}")
+    return server
+
+
+def find_file(root: Path, address: str) -> Path | None:
+    """The file that a request's path names, or ``None`` where there is none to show.
+
+    Args:
+        root: The folder, resolved.
+        address: Path of the request, quoted, perhaps with a query.
+    """
+    words = unquote(urlsplit(address).path).split("/")[1:]
+    if any(word.startswith(".") or "\\" in word or "\0" in word for word in words):
+        return None
+    try:
+        path = root.joinpath(*words).resolve(strict=True)
+    except (OSError, ValueError):
+        return None
+    if path.is_dir():
+        path = path / "index.html"
+        path = path.resolve()
+    return path if path.is_file() and path.is_relative_to(root) else None
+
+
+class FolderHandler(BaseHTTPRequestHandler):
+    """Answers requests for the files of ``root`` that call this machine by one of ``names``."""
+
+    root: Path
+    names: tuple[str, ...]
+    server_version = "semcycle"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Send a file."""
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        """Send a file's headers."""
+        self._answer(body=False)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
+        """Stay silent."""
+
+    def end_headers(self) -> None:
+        """Add what keeps a page from reaching out, and others from reaching in."""
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def _answer(self, *, body: bool) -> None:
+        if self.headers.get("Host", "") not in self.names:
+            self.send_error(HTTPStatus.FORBIDDEN)
+            return
+        if urlsplit(self.path).path == "/favicon.ico":
+            self.send_response(HTTPStatus.NO_CONTENT)
+            self.end_headers()
+            return
+        path = find_file(self.root, self.path)
+        try:
+            stream = path.open("rb") if path else None
+        except OSError:
+            stream = None
+        if path is None or stream is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        with stream:
+            self.send_response(HTTPStatus.OK)
+            kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            self.send_header("Content-Type", f"{kind}; charset=utf-8" if kind.startswith("text/") else kind)
+            self.send_header("Content-Length", str(path.stat().st_size))
+            self.end_headers()
+            if body:
+                shutil.copyfileobj(stream, self.wfile)

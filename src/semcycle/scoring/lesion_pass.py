@@ -1,0 +1,69 @@
+"""The second look at a store's maps: lesions and false alarms at thresholds that the first look has found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semcycle.scoring.code_file import CodeFile
+from semcycle.scoring.components import ComponentRule, component_metrics, find_lesions, froc_counts, froc_curve
+from semcycle.scoring.metrics import threshold_at_fpr
+from semcycle.scoring.score_table import Entry, pooled
+from semcycle.store import CaseSlices, SliceStore
+from semcycle.volume import ras_spacing
+
+RULES = ("oracle", "validation", "healthy_1", "model_1")
+"""Thresholds that are looked at: measuring surfaces takes a hundred times longer than counting voxels."""
+FROC_RATES = tuple(np.geomspace(1e-4, 0.2, 14).tolist())
+"""False-positive rates of the voxels, on all cases together, that the thresholds of the FROC curve let through."""
+
+
+def look_at_lesions(
+    entries: Sequence[Entry], store: SliceStore, codes: CodeFile, rule: ComponentRule | None = None
+) -> list[Entry]:
+    """Add to every record what the components of its thresholded map say, and to every entry its FROC curve.
+
+    Lesions are components of the truth on the working grid, in the slices of the store.
+
+    Args:
+        entries: With thresholds, of the same cases.
+        store: Of these cases.
+        codes: Keys ``(run, preset, case)``, kept within brain and lesion.
+        rule: What counts as a lesion, a call and a hit; the default of :class:`ComponentRule` without.
+    """
+    cuts = [[threshold_at_fpr(pooled(entry.records), rate) for rate in FROC_RATES] for entry in entries]
+    components: list[list[dict[str, dict[str, float]]]] = [[] for _ in entries]
+    froc: list[list[NDArray[np.int64]]] = [[] for _ in entries]
+    for place, record in enumerate(entries[0].records):
+        case = store.load(record.case)
+        truth = case.lesion > 0
+        region = (case.brain > 0) | truth
+        spacing = voxel_size(case, store)
+        lesions = find_lesions(truth, spacing, rule)
+        for number, entry in enumerate(entries):
+            key = (entry.run, entry.preset, entry.records[place].case)
+            components[number].append(
+                {
+                    one.rule: component_metrics(codes.called(key, region, one.value), truth, spacing, rule)
+                    for one in entry.thresholds
+                    if one.rule in RULES and not np.isnan(one.value)
+                }
+            )
+            froc[number].append(froc_counts((codes.called(key, region, cut) for cut in cuts[number]), lesions))
+    return [
+        replace(
+            entry,
+            records=[replace(record, components=some) for record, some in zip(entry.records, parts, strict=True)],
+            froc=froc_curve(curves),
+        )
+        for entry, parts, curves in zip(entries, components, froc, strict=True)
+    ]
+
+
+def voxel_size(case: CaseSlices, store: SliceStore) -> tuple[float, float, float]:
+    """Voxel size in mm along the axes ``(S, H, W)`` of a case."""
+    pixel = float(store.settings["preprocess"]["pixel_mm"])
+    return ras_spacing(np.array(case.record.preprocess["grid"]["affine"]))[2], pixel, pixel

@@ -1,0 +1,262 @@
+"""Which map belongs to which truth: folders matched by case name, or a list of paths.
+
+A file's case is its name without image suffix and without endings that say what it is (``_anomaly``, ``_seg``, ``_mask``,
+``_brain``, ``_t2`` and the like): ``a01_t2_anomaly.nii.gz`` and ``a01_seg.nii.gz`` are both of case ``a01``. Where such names
+repeat in several folders (``a01/truth.nii.gz``, ``b02/truth.nii.gz``), the folder is the case. The truth names the cases; another
+file is of the case with its name, or else of the case with the longest name that its own begins with (``a01-mymodel.nii.gz``).
+Of several candidates the one whose ending says that it is wanted is taken; no or several candidates are a failure of that case.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast
+
+from semcycle.errors import Failure, ScoringError
+from semcycle.volume import is_scan, scan_name
+
+Use = Literal["test", "validation", "healthy"]
+
+ENDINGS = {
+    "prediction": ("anomaly", "scores", "score", "heatmap", "residual", "map", "prob", "prediction", "pred"),
+    "truth": ("seg", "segmentation", "lesion", "lesions", "truth", "gt", "label", "labels", "annotation", "mask"),
+    "brain": ("brain_mask", "brainmask", "brain", "bet", "mask"),
+    "image": ("t2", "t2w", "t1", "t1w", "t1ce", "flair", "pd", "image", "brain"),
+}  # fmt: skip
+"""What -> endings after ``_``, ``-`` or ``.``, the surest first."""
+OTHER_ENDINGS = ("reconstruction", "tissue", "consensus")
+COLUMNS = ("case", "prediction", "truth", "brain", "image", "subject", "method", "use")
+_KNOWN = sorted({*OTHER_ENDINGS, *(end for ends in ENDINGS.values() for end in ends)}, key=len, reverse=True)
+
+
+@dataclass(frozen=True)
+class MapCase:
+    """The files of one case.
+
+    Attributes:
+        case: Name.
+        truth: Lesion labels.
+        predictions: Method -> anomaly map.
+        brain: Mask; ``None`` for the whole grid.
+        image: The scan, for pictures.
+        subject: Cases of one subject are resampled together.
+        use: ``test``; or ``validation`` or ``healthy``: only to set thresholds on.
+    """
+
+    case: str
+    truth: Path
+    predictions: Mapping[str, Path]
+    brain: Path | None = None
+    image: Path | None = None
+    subject: str = ""
+    use: Use = "test"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Cases that are complete, and what is wrong with the others."""
+
+    methods: list[str]
+    cases: list[MapCase]
+    failures: list[Failure] = field(default_factory=list)
+
+
+def pair_folders(
+    predictions: Mapping[str, Path], truth: Path, brain: Path | None = None, image: Path | None = None
+) -> Pairing:
+    """Match files by the names of their cases.
+
+    Args:
+        predictions: Method -> folder (searched with its subfolders), pattern such as ``maps/*_t2.nii.gz``, or one file.
+        truth: The same, of lesion labels.
+        brain: The same, of brain masks; ``None`` for the whole grid.
+        image: The same, of scans; a case without is no failure.
+
+    Raises:
+        ScoringError: A folder holds no image, or nothing fits together.
+    """
+    truths = _by_case(truth)
+    found = {method: _of_cases(_by_case(folder), truths) for method, folder in predictions.items()}
+    brains = _of_cases(_by_case(brain), truths) if brain else None
+    images = _of_cases(_by_case(image), truths) if image else {}
+    cases, failures = [], []
+    for case, files in truths.items():
+        try:
+            maps = {
+                method: _choose(some.get(case, []), "prediction", predictions[method]) for method, some in found.items()
+            }
+            labels = _choose(files, "truth", truth)
+            mask = None if brains is None or brain is None else _choose(brains.get(case, []), "brain", brain)
+            scans = images.get(case, [])
+            scan = _choose(scans, "image", cast(Path, image)) if scans else None
+            cases.append(MapCase(case, labels, maps, mask, scan, case))
+        except ScoringError as error:
+            failures.append(Failure(case, str(error)))
+    for method, some in found.items():
+        for name in some.keys() - truths.keys():
+            reason = f"{some[name][0]}: expected a truth of case {name} in {truth}, found none; add it or take the map of {method} away"
+            failures.append(Failure(name, reason))
+    if not cases:
+        reasons = f"the first with: {failures[0].reason}" if failures else "no truth"
+        msg = f"{truth}: expected cases with a truth and a map each, got none complete, {reasons}; or list the paths in a CSV"
+        raise ScoringError(msg)
+    return Pairing(list(predictions), cases, sorted(failures, key=lambda failure: failure.case_id))
+
+
+def read_list(path: Path, *, whole_grid: bool = False) -> Pairing:
+    """Read a CSV of paths, relative to it or absolute: a row a case and method.
+
+    The columns ``case``, ``prediction`` and ``truth`` are needed, ``brain`` too unless the whole grid counts; ``image``, ``subject``
+    (the case without), ``method`` (``map`` without) and ``use`` (``test``, ``validation``, ``healthy``) are not.
+
+    Args:
+        path: The CSV.
+        whole_grid: There are no brain masks.
+
+    Raises:
+        ScoringError: It cannot be read, a column is unknown or missing, or rows of one case contradict each other.
+    """
+    rows: dict[str, dict[str, dict[str, str]]] = {}
+    methods: dict[str, None] = {}
+    for line, row in _read_rows(path, whole_grid):
+        method = row["method"] or "map"
+        if not row["case"] or not row["truth"]:
+            msg = f"{path}: row {line}: expected a case and its truth, got an empty cell; fill it"
+            raise ScoringError(msg)
+        if method in rows.setdefault(row["case"], {}):
+            msg = f"{path}: row {line}: expected one row a case and method, got {row['case']!r} of {method!r} again; remove one"
+            raise ScoringError(msg)
+        rows[row["case"]][method] = row
+        methods[method] = None
+    cases, failures = [], []
+    for case, by_method in rows.items():
+        first = next(iter(by_method.values()))
+        for name in ("truth", "brain", "image", "subject", "use"):
+            if len({row[name] for row in by_method.values()}) > 1:
+                msg = f"{path}: {case}: expected one {name} for all its methods, got several; make them equal"
+                raise ScoringError(msg)
+        missing = [method for method in methods if not by_method.get(method, {}).get("prediction")]
+        if missing:
+            failures.append(
+                Failure(case, f"{path}: expected a prediction of {', '.join(missing)}, got none; add the row")
+            )
+            continue
+        if first["use"] not in ("", "test", "validation", "healthy"):
+            msg = f"{path}: {case}: expected use test, validation or healthy, got {first['use']!r}; correct it"
+            raise ScoringError(msg)
+        if not whole_grid and not first["brain"]:
+            failures.append(
+                Failure(case, f"{path}: expected a brain mask, got an empty cell; add it, or score with --brain none")
+            )
+            continue
+        files = {name: path.parent / first[name] if first[name] else None for name in ("brain", "image")}
+        maps = {method: path.parent / by_method[method]["prediction"] for method in methods}
+        use = cast(Use, first["use"] or "test")
+        mask = None if whole_grid else files["brain"]
+        cases.append(
+            MapCase(case, path.parent / first["truth"], maps, mask, files["image"], first["subject"] or case, use)
+        )
+    if not cases:
+        detail = failures[0].reason if failures else "it has no row"
+        msg = f"{path}: expected complete cases, got none: {detail}"
+        raise ScoringError(msg)
+    return Pairing(list(methods), cases, failures)
+
+
+def case_name(file: Path) -> str:
+    """A file's name without suffix and known endings; with them where nothing else is left."""
+    name = whole = scan_name(file)
+    while True:
+        lower = name.lower()
+        cut = next((end for end in _KNOWN if lower.endswith(end) and lower[: -len(end)][-1:] in ("_", "-", ".")), None)
+        if cut is None or not (shorter := name[: -len(cut)].rstrip("_-.")):
+            return name or whole
+        name = shorter
+
+
+def _by_case(place: Path) -> dict[str, list[Path]]:
+    """Case -> files of a folder, pattern or file."""
+    text = str(place)
+    if "*" in text or "?" in text:
+        depth = next(i for i, part in enumerate(place.parts) if "*" in part or "?" in part)
+        root, pattern = Path(*place.parts[:depth]), str(Path(*place.parts[depth:]))
+    else:
+        root, pattern = place, "**/*"
+    files = [place] if place.is_file() else sorted(root.glob(pattern)) if root.is_dir() else []
+    files = [file for file in files if file.is_file() and is_scan(file)]
+    if not files:
+        msg = f"{place}: expected a folder (or pattern) with NIfTI files, found none; check the path"
+        raise ScoringError(msg)
+    found = _grouped(files, case_name)
+    if any(len({file.parent for file in some}) > 1 for some in found.values()):
+        found = _grouped(files, lambda file: file.parent.name)
+    return found
+
+
+def _grouped(files: Sequence[Path], name: object) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault(name(file), []).append(file)  # type: ignore[operator]
+    return found
+
+
+def _of_cases(files: Mapping[str, list[Path]], cases: Mapping[str, object]) -> dict[str, list[Path]]:
+    """Files under the names of the cases they belong to; those of no case keep their own."""
+    found: dict[str, list[Path]] = {name: list(files[name]) for name in files if name in cases}
+    if len(files) == len(cases) == 1:  # one file for one case, whatever they are called
+        return {next(iter(cases)): next(iter(files.values()))}
+    for name in files.keys() - cases.keys():
+        begins = [case for case in cases if name.startswith(case) and not name[len(case)].isalnum()]
+        longest = max(begins, key=len, default=None)
+        if longest is None:
+            found[name] = list(files[name])
+        elif longest not in files:  # a file of exactly that name comes first
+            found.setdefault(longest, []).extend(files[name])
+    return found
+
+
+def _choose(files: Sequence[Path], what: str, place: Path) -> Path:
+    """The one file of a case.
+
+    Raises:
+        ScoringError: None, or several with nothing to tell them apart.
+    """
+    if not files:
+        msg = f"{place}: expected a {what} of this case, found none; add it, or list the paths in a CSV"
+        raise ScoringError(msg)
+    for ending in ENDINGS[what]:
+        named = [file for file in files if scan_name(file).lower().endswith(ending)]
+        if len(files) > 1 and named:
+            files = named
+            break
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files[:4])
+        msg = f"{place}: expected one {what} of this case, found {len(files)} ({names}); give a pattern such as '*_{ENDINGS[what][0]}.nii.gz', or a CSV"
+        raise ScoringError(msg)
+    return files[0]
+
+
+def _read_rows(path: Path, whole_grid: bool) -> list[tuple[int, dict[str, str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, restval="")
+            reader.fieldnames = [column.strip().lower() for column in reader.fieldnames or []]
+            rows = [
+                (line, {name: (row.get(name) or "").strip() for name in COLUMNS}) for line, row in enumerate(reader, 2)
+            ]
+            columns = set(reader.fieldnames)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path}: expected a CSV of paths, got none that can be read ({error})"
+        raise ScoringError(msg) from error
+    needed = {"case", "prediction", "truth"} | (set() if whole_grid else {"brain"})
+    if columns - set(COLUMNS) or needed - columns:
+        got = ", ".join(sorted(columns)) or "an empty file"
+        msg = (
+            f"{path}: expected the columns {', '.join(sorted(needed))}, and of {', '.join(COLUMNS)} what is known; got {got}"
+            f"{'' if whole_grid else ' (without masks: --brain none)'}"
+        )
+        raise ScoringError(msg)
+    return rows

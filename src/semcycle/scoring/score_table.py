@@ -1,0 +1,261 @@
+"""ScoreTable: from the counts of every case to tidy rows with intervals, whatever made the scores.
+
+`semcycle score` (methods over a store) and `semcycle evaluate` (maps in files) both end here::
+
+    records = [CaseRecord(case, subject, counts, lesion_slices, lesion_ml), ...]      # pass 1, a case at a time
+    thresholds = [*oracle_thresholds(pooled(records), len(records)), validation_threshold(...)]
+    records = [replace(record, components={rule: {...}}) for record in records]       # pass 2, optional
+    table = build_table([Entry(run, method, preset, records, thresholds)])
+    table.save(folder)
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semcycle.errors import ScoringError
+from semcycle.files import write_bytes
+from semcycle.scoring.bootstrap import Draws, SubjectBootstrap
+from semcycle.scoring.counts import ScoreCounts, pool
+from semcycle.scoring.curve import curve
+from semcycle.scoring.metrics import dice_at, prevalence
+from semcycle.scoring.panels import Panel, load_panels, save_panels
+from semcycle.scoring.score_rows import CaseRecord, ReconstructionError, case_values, entry_rows
+from semcycle.scoring.thresholds import Threshold
+
+__all__ = ["CaseRecord", "Entry", "ReconstructionError", "ScoreTable", "build_table", "pooled"]
+
+CURVE_POINTS = 512
+COLUMNS = [
+    *("run", "method", "preset", "metric", "pooling", "value", "low", "high", "low_bca", "high_bca"),
+    *("threshold", "threshold_source", "cases", "prevalence"),
+]
+COMPARED = [("auprc", "pooled"), ("auprc", "per_case_mean"), ("best_dice", "pooled")]
+"""Metric and pooling of the paired tests, to which Dice at every threshold, averaged over cases, is added."""
+COMPARISON_COLUMNS = [
+    *("preset", "metric", "pooling", "run", "other", "difference", "low", "high", "low_bca", "high_bca"),
+    *("p", "cases"),
+]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run under one preset: the unit that gets rows in the table.
+
+    Attributes:
+        run: Name in the table.
+        method: Name of the method, or of the tool that made the maps.
+        preset: Name of the post-processing.
+        records: One a case; the same cases in the same order in every entry.
+        thresholds: At which the maps are cut, see :mod:`semcycle.scoring.thresholds`.
+        froc: ``(K, 2)`` false positives a scan and lesion-wise sensitivity, from strict to lax thresholds, or ``None``.
+    """
+
+    run: str
+    method: str
+    preset: str
+    records: Sequence[CaseRecord]
+    thresholds: Sequence[Threshold] = ()
+    froc: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores of all entries.
+
+    Attributes:
+        table: Tidy, a row a run, preset, metric and pooling: ``run, method, preset, metric, pooling, value, low, high,
+            low_bca, high_bca, threshold, threshold_source, cases, prevalence``. ``low`` and ``high`` bound the 95 %
+            percentile bootstrap interval over subjects, ``low_bca`` and ``high_bca`` the BCa one.
+        per_case: A row a run, preset and case.
+        curves: ``"<run>|<preset>|precision"`` (``recall``, ``thresholds``, ``dice``, ``fpr``) -> ``(<= 512,)``;
+            ``froc_false_positives`` and ``froc_sensitivity`` where lesions were looked at.
+        panels: Pictures, for methods over a store.
+        comparisons: Paired bootstrap tests, a row a preset, metric and pair of runs: ``run`` minus ``other``, the 95 %
+            intervals of that difference, and the two-sided p, not corrected for the number of tests.
+    """
+
+    table: pd.DataFrame
+    per_case: pd.DataFrame
+    curves: dict[str, NDArray[np.float64]]
+    panels: list[Panel] = field(default_factory=list)
+    comparisons: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COMPARISON_COLUMNS))
+
+    def save(self, folder: Path) -> None:
+        """Write ``table``, ``per_case``, ``comparisons`` and ``curves`` as CSV, ``curves.npz`` and ``panels.npz``."""
+        for name in ("per_case", "comparisons"):
+            write_bytes(folder / f"{name}.csv", _csv(getattr(self, name)))
+        write_bytes(folder / "curves.csv", _csv(_curve_frame(self.curves)))
+        content = io.BytesIO()
+        np.savez_compressed(content, **self.curves)  # type: ignore[arg-type]
+        write_bytes(folder / "curves.npz", content.getvalue())
+        save_panels(folder / "panels.npz", self.panels)
+        write_bytes(folder / "table.csv", _csv(self.table))
+
+    @classmethod
+    def load(cls, folder: Path) -> ScoreTable:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ScoringError: A file is missing or damaged.
+        """
+        try:
+            table, per_case = pd.read_csv(folder / "table.csv"), pd.read_csv(folder / "per_case.csv")
+            comparisons = pd.read_csv(folder / "comparisons.csv")
+            with np.load(folder / "curves.npz", allow_pickle=False) as arrays:
+                curves = {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            msg = f"{folder}: expected the scores of a `semcycle score`, got missing or damaged files ({error}); score again"
+            raise ScoringError(msg) from error
+        return cls(table, per_case, curves, load_panels(folder / "panels.npz"), comparisons)
+
+
+def pooled(records: Sequence[CaseRecord]) -> ScoreCounts:
+    """Counts of all cases together.
+
+    Raises:
+        ScoringError: There is no case, or their codes differ.
+    """
+    if not records:
+        msg = "expected cases to score, got none; check the split or the folders"
+        raise ScoringError(msg)
+    return pool([record.counts for record in records])
+
+
+def build_table(
+    entries: Sequence[Entry], panels: Sequence[Panel] = (), *, resamples: int = 2000, seed: int = 0
+) -> ScoreTable:
+    """Make the table, the per-case table, the curves and the comparisons.
+
+    Args:
+        entries: One a run and preset.
+        panels: Pictures to keep with the scores.
+        resamples: Of the bootstrap; at least 100.
+        seed: Of the bootstrap.
+
+    Raises:
+        ScoringError: There is nothing to score, no case has a lesion, entries differ in their cases, or two share run and
+            preset.
+    """
+    _check(entries)
+    bootstrap = SubjectBootstrap([record.subject for record in entries[0].records], resamples=resamples, seed=seed)
+    rows: list[dict[str, Any]] = []
+    cases: list[dict[str, Any]] = []
+    curves: dict[str, NDArray[np.float64]] = {}
+    draws: dict[str, dict[tuple[str, str], dict[str, tuple[Draws, int]]]] = {}
+    for entry in entries:
+        common = {"run": entry.run, "method": entry.method, "preset": entry.preset}
+        compared = [*COMPARED, *((f"dice_at_{one.rule}", "per_case_mean") for one in entry.thresholds)]
+        for row in entry_rows(entry.records, entry.thresholds, bootstrap):
+            found = {"metric": row.metric, "pooling": row.pooling, "value": row.draws.value}
+            end = {"threshold": row.threshold, "threshold_source": row.source}
+            count = {"cases": row.cases, "prevalence": row.prevalence}
+            rows.append(common | found | row.draws.interval()._asdict() | end | count)
+            if (row.metric, row.pooling) in compared:
+                by_run = draws.setdefault(entry.preset, {}).setdefault((row.metric, row.pooling), {})
+                by_run[entry.run] = (row.draws, row.cases)
+        cases += [common | row for row in _per_case(entry)]
+        curves |= {f"{entry.run}|{entry.preset}|{name}": values for name, values in _curves(entry).items()}
+    return ScoreTable(
+        pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(cases), curves, list(panels), _comparisons(draws)
+    )
+
+
+def _check(entries: Sequence[Entry]) -> None:
+    if not entries or not entries[0].records:
+        msg = "expected at least one run and one case to score, got none; check the split or the folders"
+        raise ScoringError(msg)
+    names = [(entry.run, entry.preset) for entry in entries]
+    if len(set(names)) < len(names):
+        msg = f"expected entries of different names, got {', '.join(map('/'.join, names))}; rename a run"
+        raise ScoringError(msg)
+    expected = [(record.case, record.subject) for record in entries[0].records]
+    for entry in entries:
+        if [(record.case, record.subject) for record in entry.records] != expected:
+            msg = (
+                f"{entry.run}: expected the cases of {entries[0].run} in their order, got others; score all on the same"
+            )
+            raise ScoringError(msg)
+    if not any(record.counts.positives.any() for record in entries[0].records):
+        msg = f"expected a lesion in the test cases, got none in {len(expected)}; AUPRC and Dice need one"
+        raise ScoringError(msg)
+
+
+def _per_case(entry: Entry) -> list[dict[str, Any]]:
+    rows = []
+    for record in entry.records:
+        row: dict[str, Any] = {"case": record.case} | case_values(record.counts)
+        for threshold in entry.thresholds:
+            row[f"dice_at_{threshold.rule}"] = dice_at(record.counts, threshold.value)
+            for name, value in (record.components or {}).get(threshold.rule, {}).items():
+                row[f"{name}_at_{threshold.rule}"] = value
+        row |= {"prevalence": prevalence(record.counts), "lesion_voxels": int(record.counts.positives.sum())}
+        rows.append(row | {"lesion_ml": record.lesion_ml} | _errors(record.error))
+    return rows
+
+
+def _errors(error: ReconstructionError | None) -> dict[str, float]:
+    if error is None:
+        return {}
+    healthy = error.healthy / error.healthy_voxels if error.healthy_voxels else np.nan
+    lesion = error.lesion / error.lesion_voxels if error.lesion_voxels else np.nan
+    return {"l1_healthy": healthy, "residual_ratio": lesion / healthy if healthy else np.nan}
+
+
+def _curves(entry: Entry) -> dict[str, NDArray[np.float64]]:
+    """At most ``CURVE_POINTS`` points of the pooled curves, spread evenly over the recall."""
+    c = curve(pooled(entry.records))
+    wanted = np.linspace(0, c.positives, CURVE_POINTS)
+    index = np.unique(np.clip(np.searchsorted(c.true_positives, wanted), 0, len(c.thresholds) - 1))
+    whole = {
+        "precision": c.precision, "recall": c.recall, "thresholds": c.thresholds, "dice": c.dice,
+        "fpr": c.false_positive_rate,
+    }  # fmt: skip
+    found = {name: np.asarray(values, float)[index] for name, values in whole.items()}
+    if entry.froc is not None:
+        froc = np.asarray(entry.froc, float)
+        found |= {"froc_false_positives": froc[:, 0], "froc_sensitivity": froc[:, 1]}
+    return found
+
+
+def _curve_frame(curves: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
+    """Curves as a long table: run, preset, curve (``voxels`` or ``lesions``), and a column a part."""
+    frames: dict[tuple[str, str, str], dict[str, NDArray[np.float64]]] = {}
+    for name, values in curves.items():
+        run, preset, part = name.rsplit("|", 2)
+        kind = "lesions" if part.startswith("froc_") else "voxels"
+        frames.setdefault((run, preset, kind), {})[part.removeprefix("froc_")] = values
+    made = [
+        pd.DataFrame(parts).assign(run=run, preset=preset, curve=kind) for (run, preset, kind), parts in frames.items()
+    ]
+    columns = ["run", "preset", "curve"]
+    if not made:
+        return pd.DataFrame(columns=columns)
+    frame = pd.concat(made, ignore_index=True)
+    return frame[[*columns, *(name for name in frame if name not in columns)]]
+
+
+def _comparisons(draws: dict[str, dict[tuple[str, str], dict[str, tuple[Draws, int]]]]) -> pd.DataFrame:
+    rows = []
+    for preset, by_metric in draws.items():
+        for (metric, pooling), by_run in by_metric.items():
+            for run, other in combinations(by_run, 2):
+                difference = by_run[run][0] - by_run[other][0]
+                names = {"preset": preset, "metric": metric, "pooling": pooling, "run": run, "other": other}
+                found = {"difference": difference.value} | difference.interval()._asdict()
+                rows.append(names | found | {"p": difference.p_value(), "cases": by_run[run][1]})
+    return pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    return str(frame.to_csv(index=False, float_format="%.6g")).encode()

@@ -1,0 +1,216 @@
+"""Write the generated pages of the docs: the command line and every setting, from the code itself.
+
+python tools/reference_pages.py          write docs/reference/command-line.md and settings.md
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from semcycle.augment import AugmentationSettings
+from semcycle.cli import app
+from semcycle.files import write_bytes
+from semcycle.methods import METHODS, method_class
+from semcycle.preprocess.pipeline import PreprocessSettings
+from semcycle.recipe import TrainingSettings
+from semcycle.recipes_index import recipe_folder, shipped_recipes
+from semcycle.scoring.postprocess import PRESETS, PostProcessing
+from semcycle.slices import SliceSettings
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+NOTE = "<!-- Written by tools/reference_pages.py; `make reference` writes it again. -->\n\n"
+
+
+def main() -> None:
+    """Write both pages."""
+    for name, text in pages().items():
+        write_bytes(FOLDER / name, text.encode())
+
+
+def pages() -> dict[str, str]:
+    """File name -> content."""
+    return {"command-line.md": NOTE + _command_line(), "settings.md": NOTE + _settings()}
+
+
+# --- the command line ---
+
+
+def verbs() -> dict[str, Any]:
+    """Every command by what is typed: ``predict``, ``simulate phantom``."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found |= {f"{name} {sub}": one for sub, one in inner.items()} if inner else {name: command}
+    return found
+
+
+def _command_line() -> str:
+    parts = [
+        "# Command line\n",
+        "Every command prints what it left where. `--help` after any of them shows the same as here; `--debug` anywhere shows the "
+        "traceback of an error.\n",
+        "| exit code | meaning |\n|---|---|\n| 0 | all done |\n| 1 | some cases failed; the others are written, the reasons are in "
+        "`failures.csv` |\n| 2 | wrong input, nothing written |\n| 130 | interrupted; what was finished is kept |\n",
+    ]
+    for name, command in verbs().items():
+        arguments = [one for one in command.params if not one.opts[0].startswith("-")]
+        options = [one for one in command.params if one.opts[0].startswith("-") and "--help" not in one.opts]
+        words = [_place(one) for one in arguments] + [f"{one.opts[0]} ..." for one in options if one.required]
+        parts += [f"## semcycle {name}\n", f"{_clean(command.help)}\n", f"    semcycle {' '.join([name, *words])}\n"]
+        rows = [(f"`{_place(one)}`", "", _help(one)) for one in arguments]
+        rows += [(", ".join(f"`{word}`" for word in one.opts), _default(one), _help(one)) for one in options]
+        if rows:
+            parts.append("| | default | meaning |\n|---|---|---|\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows))
+    return "\n".join(parts)
+
+
+def _place(argument: Any) -> str:
+    word = argument.name.upper() + ("..." if argument.nargs == -1 or argument.multiple else "")
+    return word if argument.required else f"[{word}]"
+
+
+def _help(parameter: Any) -> str:
+    text = _clean(parameter.help or "")
+    annotation = parameter.type_descriptor.annotation
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        text += f" One of {', '.join(f'`{one.value}`' for one in annotation)}."
+    return text + (" Repeatable." if parameter.multiple and "repeatable" not in text.lower() else "")
+
+
+def _default(option: Any) -> str:
+    if option.required:
+        return "required"
+    if option.is_flag:
+        other = option.secondary_opts
+        return f"on; `{other[0]}` turns it off" if option.default and other else "off"
+    value = option.default.value if isinstance(option.default, Enum) else option.default
+    return "" if value in (None, "", [], ()) else f"`{value}`"
+
+
+def _clean(text: str) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|").replace("*", "\\*")
+
+
+# --- settings ---
+
+
+def _settings() -> str:
+    parts = [
+        "# Recipes and other settings\n",
+        "A recipe is a YAML file that fixes a training. Unknown keys are errors; keys that are left out take the default below. "
+        "*A1* to *A28* number the points that the paper leaves open: each has a field, whose default is the reading closest to the text "
+        "([the method](../explanation/method.md)).\n",
+        "```yaml\nseed: 0                 # of everything random\nslices: {lesions: drop}\ntraining: {batch_size: 16, decay: cosine}\n"
+        "method:\n  name: cycle\n  segmentation: {epochs: 10, base: 8}\n```\n",
+        "## Shipped recipes\n",
+        "By name (`semcycle train smoke/cycle-continuous`). `paper/` holds the published sizes, `paper-small/` and `small/` sizes for two "
+        "CPU cores, `smoke/` the demo's.\n",
+        "| recipe | says of itself |\n|---|---|\n"
+        + "".join(f"| `{name}` | {_clean(_opening(name))} |\n" for name in shipped_recipes()),
+        "## slices\n",
+        *_model(SliceSettings),
+        "## training\n",
+        *_model(TrainingSettings),
+    ]
+    for name in METHODS:
+        method = method_class(name)
+        paper = method.paper
+        parts += [
+            f"## method: {name}\n",
+            f"{paper.authors}: [{paper.title}]({paper.link}), {paper.year}.\n",
+            *_model(method.Settings),
+        ]
+    parts += [
+        "## Preprocessing\n",
+        "Options of `semcycle prepare`, kept in the store and in every run that was trained on it.\n",
+        *_model(PreprocessSettings),
+        "## Augmented stores\n",
+        "`semcycle augment` sets `copies`, `every` and `seed`; the others are Python's "
+        "(`semcycle.augment.AugmentationSettings`).\n",
+        *_model(AugmentationSettings),
+        "## Post-processing\n",
+        "The steps from a reconstruction to an anomaly map, in this order. A preset is a name, or a name with changes: "
+        "`literal,median_mm=5`.\n",
+        "| preset | steps |\n|---|---|\n" + "".join(f"| `{name}` | {_steps(one)} |\n" for name, one in PRESETS.items()),
+        *_model(PostProcessing),
+    ]
+    return "\n".join(parts)
+
+
+def _opening(name: str) -> str:
+    """The first sentence of a recipe's comment."""
+    lines = (recipe_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    comment = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        comment.append(line.removeprefix("#").strip())
+    return re.split(r"(?<=[a-z0-9)])\.\s+(?=[A-Z])", " ".join(comment))[0].rstrip(".") + "."
+
+
+def _steps(preset: PostProcessing) -> str:
+    changed = preset.model_dump(exclude_defaults=True)
+    return ", ".join(f"`{name}={value}`" for name, value in changed.items()) or "the absolute residual in the brain"
+
+
+def _model(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """A table of a model's fields, and further tables of the models in it."""
+    inner: list[tuple[str, type[BaseModel]]] = []
+    rows = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            inner.append((name, field.annotation))
+            continue
+        limits = _limits(field.metadata)
+        kind = _kind(field.annotation) + (f", {limits}" if limits else "")
+        text = _clean(field.description or "").replace("``", "`")
+        text = re.sub(r"\s*\(?:mod:`[^`]*`\)?", "", re.sub(r":\w+:`~?\.?([\w.]+)`", r"`\1`", text))
+        rows.append(f"| `{prefix}{name}` | {kind} | {_value(field.default)} | {text} |\n")
+    if rows:
+        yield "| key | values | default | meaning |\n|---|---|---|---|\n" + "".join(rows)
+    elif not inner:
+        yield "It has no settings.\n"
+    for name, part in inner:
+        yield from _model(part, f"{prefix}{name}.")
+
+
+def _kind(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{one}`" for one in get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        return " or ".join("none" if one is type(None) else _kind(one) for one in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return f"{len(get_args(annotation))} numbers"
+    names = {float: "number", int: "whole number", bool: "true, false", str: "text"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _limits(metadata: list[Any]) -> str:
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "multiple_of": "a multiple of"}
+    found = [f"{text} {getattr(one, key):g}" for one in metadata for key, text in words.items() if hasattr(one, key)]
+    return ", ".join(found)
+
+
+def _value(default: Any) -> str:
+    if default is PydanticUndefined:
+        return "required"
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, tuple):
+        return f"`[{', '.join(f'{one:g}' for one in default)}]`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+if __name__ == "__main__":
+    main()
