@@ -1,10 +1,11 @@
 # make demo   environment, install, the whole path on phantoms, and where the report is
 # make test   environment, install, every check that CI runs
+# make docs   the documentation site, in build/site; a warning is an error
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DATA ?= ../shared/data
 
-.PHONY: demo test lint types layers unit model clean
+.PHONY: demo test lint types layers unit docs reference model clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -28,6 +29,18 @@ layers: .venv/installed
 
 unit: .venv/installed
 	SEMCYCLE_DATA="$(if $(wildcard $(DATA)),$(abspath $(DATA)),$(SEMCYCLE_DATA))" $(BIN)/pytest -n 2
+
+docs: .venv/docs reference
+	$(BIN)/zensical build --strict -f mkdocs.yml
+	@echo "build/site/index.html"
+
+# The pages that are written from the code: command line and settings.
+reference: .venv/installed
+	$(BIN)/python tools/reference_pages.py
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
 
 # The bundled model, from BRATS and BRAINWEB folders below DATA: 2 cores need about two hours.
 MODEL := build/t2-brain

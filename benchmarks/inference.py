@@ -8,8 +8,11 @@ to plain torch, and the largest difference to it.
 """
 
 import argparse
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,21 +21,24 @@ from semcycle.checkpoint import load_checkpoint
 from semcycle.models_index import DEFAULT, find_model
 
 BATCH = 32
+Slices = np.ndarray
+Run = Callable[[Slices, Slices], Slices]
 
 
 class RoundTrip(torch.nn.Module):
     """G(S(x)) as one module."""
 
-    def __init__(self, method):
+    def __init__(self, method: Any) -> None:
         super().__init__()
         self.method = method
 
-    def forward(self, x, brain):
+    def forward(self, x: torch.Tensor, brain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Image and tissue maps."""
         y = self.method.segment(x, brain)
         return self.method.synthesise(y), y
 
 
-def batches(x, brain):
+def batches(x: Slices, brain: Slices) -> Iterator[tuple[Slices, Slices, int]]:
     """Whole batches; the last one is filled up, as engines with a fixed shape want it."""
     for start in range(0, len(x), BATCH):
         part, mask = x[start : start + BATCH], brain[start : start + BATCH]
@@ -42,8 +48,10 @@ def batches(x, brain):
         yield part, mask, BATCH - missing
 
 
-def measure(run, x, brain):
-    def once():
+def measure(run: Run, x: Slices, brain: Slices) -> tuple[float, Slices]:
+    """Best of three, and the images."""
+
+    def once() -> Slices:
         return np.concatenate([run(a, b)[:n] for a, b, n in batches(x, brain)])
 
     result, seconds = once(), []
@@ -54,19 +62,19 @@ def measure(run, x, brain):
     return min(seconds), result
 
 
-def engines(model, threads):
+def engines(model: RoundTrip, threads: int) -> Iterator[tuple[str, Run]]:
     example = (torch.rand(BATCH, 1, 128, 128), torch.ones(BATCH, 1, 128, 128))
 
-    def plain(a, b):
+    def plain(a: Slices, b: Slices) -> Slices:
         with torch.inference_mode():
             return model(torch.from_numpy(a), torch.from_numpy(b))[0].numpy()
 
-    def last(a, b):
+    def last(a: Slices, b: Slices) -> Slices:
         with torch.inference_mode():
             image = model(torch.from_numpy(a).contiguous(memory_format=torch.channels_last), torch.from_numpy(b))[0]
             return image.numpy()
 
-    def bf16(a, b):
+    def bf16(a: Slices, b: Slices) -> Slices:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             return model(torch.from_numpy(a), torch.from_numpy(b))[0].float().numpy()
 
@@ -89,17 +97,18 @@ def engines(model, threads):
     try:
         import onnxruntime as ort
 
-        torch.onnx.export(model, example, "/tmp/semcycle.onnx", dynamo=True, verbose=False)
+        file = str(Path(tempfile.mkdtemp()) / "round-trip.onnx")
+        torch.onnx.export(model, example, file, dynamo=True, verbose=False)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        session = ort.InferenceSession("/tmp/semcycle.onnx", options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         names = [entry.name for entry in session.get_inputs()]
         yield "ONNX Runtime", lambda a, b: session.run(None, dict(zip(names, (a, b), strict=False)))[0]
     except ImportError as error:
         print("ONNX Runtime: not installed", error)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=DEFAULT, help="bundled model or run folder")
     parser.add_argument("--slices", type=int, default=140)

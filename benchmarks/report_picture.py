@@ -19,19 +19,21 @@ from semcycle.volume import load_mask, load_volume
 
 
 def make_page(case: Path, folder: Path) -> Path:
-    """A page of the case whose score is the intensity over the brain's median, and whose mask is the expert's."""
+    """A page of the case: the score is the scaled intensity beyond the brain's median, the mask is the expert's."""
     volume = load_volume(case / f"{case.name}_t2.nii.gz")
     prepared = preprocess(volume, PreprocessSettings())
     scaled = prepared.record.scale.forward(volume.data)
     middle = float(np.median(scaled[prepared.brain_native]))
     scores = np.where(prepared.brain_native, np.clip(scaled - middle, 0, 1), 0).astype(np.float32)
     truth = load_mask(case / f"{case.name}_seg.nii.gz", volume)
-    report = ScanReport(case.name, volume.data, volume.affine, prepared.brain_native, scores, lesion=truth, threshold=0.25)
+    report = ScanReport(
+        case.name, volume.data, volume.affine, prepared.brain_native, scores, lesion=truth, threshold=0.25
+    )
     return write_scan_page(folder / "page.html", report)
 
 
 def photograph(page: Path, out: Path) -> None:
-    """Save the viewer as the browser shows it, in 128 colours."""
+    """Save the viewer as the browser shows it, in 256 colours."""
     with sync_playwright() as driver, tempfile.TemporaryDirectory() as folder:
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--disable-gpu"])
         shown = browser.new_page(viewport={"width": 1100, "height": 800})
@@ -40,7 +42,7 @@ def photograph(page: Path, out: Path) -> None:
         raw = Path(folder) / "raw.png"
         shown.locator("#viewer").screenshot(path=raw)
         browser.close()
-        Image.open(raw).convert("RGB").quantize(128).save(out, optimize=True)
+        Image.open(raw).convert("RGB").quantize(256).save(out, optimize=True)
 
 
 if __name__ == "__main__":

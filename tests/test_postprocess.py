@@ -1,6 +1,7 @@
 """Post-processing: filters against slow ones, lengths in mm, and presets as text."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from semcycle.errors import ScoringError
 from semcycle.scoring.anomaly_map import Reconstructed
 from semcycle.scoring.filters import erode, flatten_small, median, odd_sizes, smooth
 from semcycle.scoring.postprocess import PRESETS, PostProcessing, find_preset, make_anomaly_map, process_map
+from tests.test_cli import semcycle
 
 BRAIN = np.ones((9, 10, 11), bool)
 
@@ -105,7 +107,7 @@ def test_presets_are_named_with_their_changes():
     [
         ("bauer", "literal, baur"),
         ("literal,medain_mm=5", "did you mean 'median_mm'"),
-        ("literal,median_mm", "STEP=VALUE"),
+        ("literal,median_mm", "NAME=VALUE"),
         ("literal,median_size=4", "odd"),
         ("literal,erode_mm=-1", "erode_mm"),
         ("literal,erode_mm=wide", "'wide'"),
@@ -121,3 +123,13 @@ def test_presets_that_are_none(text, message):
 def test_a_map_alone_has_no_prior():
     with pytest.raises(ScoringError, match="prior_quantile=none"):
         process_map(np.zeros(BRAIN.shape, np.float32), BRAIN, PRESETS["baur"], 1.0)
+
+
+def test_score_takes_presets_with_changes(ball_store, tmp_path):
+    blurred = "literal,gaussian_mm=8,min_component_mm3=500"
+    words = ["score", "--data", ball_store.folder, "--out", tmp_path / "scores"]
+    semcycle(*words, "--preset", "literal", "--preset", blurred)
+    table = pd.read_csv(tmp_path / "scores" / "table.csv").query("metric == 'auprc' and pooling == 'pooled'")
+    assert list(table.preset) == ["literal", blurred]
+    assert table.value.nunique() == 2
+    semcycle(*words, "--preset", "literal,median=5", expect=2)

@@ -161,6 +161,27 @@ def test_finished_scans_are_not_done_again_unless_something_changed(checkpoint, 
     assert run(PredictSettings("literal", None)) == 5
 
 
+def test_a_changed_brain_mask_is_a_reason_to_do_a_scan_again(checkpoint, tmp_path):
+    path, _ = scan_in("RAS", tmp_path)
+    mask = make_scan(tmp_path / "mask.nii.gz", nib.load(path).get_fdata() > 0, AFFINES["RAS"])
+    done = []
+
+    def run():
+        def draw(prediction, out, name, entry):
+            done.append(entry["preprocess"]["brain"]["method"])
+            return []
+
+        assert predict_files({"a": path}, checkpoint, tmp_path / "out", find_brain=lambda scan: mask, draw=draw) == []
+        return len(done)
+
+    assert (run(), run()) == (1, 1)
+    smaller = nib.load(path).get_fdata() > 0
+    smaller[:, :, :8] = False
+    make_scan(mask, smaller, AFFINES["RAS"])
+    assert run() == 2
+    assert done == ["given", "given"]
+
+
 def test_an_interrupted_batch_keeps_what_is_finished(checkpoint, tmp_path):
     scans = {code: scan_in(code, tmp_path)[0] for code in ("LPS", "RAS")}
 
@@ -235,3 +256,16 @@ def test_real_scans_with_and_without_skull(checkpoint, shared_data, tmp_path):
         scan["preprocess"]["brain"]["method"] for scan in json.loads((tmp_path / "run.json").read_text())["scans"]
     ]
     assert methods == ["stripped", "bet"]
+
+
+def test_steps_in_millimetres_know_the_slices(checkpoint, tmp_path):
+    """Needs the distance of slices, which is the scan's own."""
+    path, _ = scan_in("PIR", tmp_path)
+    plain, blurred = (
+        predict_volume(checkpoint, load_volume(path), preset=preset) for preset in ("literal", "literal,gaussian_mm=6")
+    )
+    assert blurred.preset == "literal,gaussian_mm=6"
+    brain = plain.prepared.brain
+    assert np.abs(np.diff(blurred.scores, axis=0))[1:][brain[1:-1] & brain[2:]].mean() < 0.8 * (
+        np.abs(np.diff(plain.scores, axis=0))[1:][brain[1:-1] & brain[2:]].mean()
+    )

@@ -11,12 +11,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from semcycle.checkpoint import load_checkpoint
-from semcycle.errors import Failure, GeometryError, ScoringError
+from semcycle.errors import Failure, GeometryError, PredictionError, ScoringError
 from semcycle.experiment import run_training
 from semcycle.prediction import predict_volume
 from semcycle.report import viewer
 from semcycle.report.folder_page import write_folder_page
-from semcycle.report.prediction_page import describe_prediction, write_prediction_page
+from semcycle.report.overview import overview_figure
 from semcycle.report.scan_page import ScanReport, write_scan_page
 from semcycle.report.score_histogram import draw_histogram
 from semcycle.scoring.thresholds import Threshold
@@ -174,6 +174,8 @@ def test_grids_must_agree(tmp_path):
         write_scan_page(tmp_path / "p.html", replace(report, scores=report.scores[1:]))
     with pytest.raises(GeometryError, match="empty"):
         write_scan_page(tmp_path / "p.html", replace(report, brain=np.zeros_like(report.brain)))
+    with pytest.raises(PredictionError, match="finite threshold"):
+        write_scan_page(tmp_path / "p.html", replace(report, threshold=float("nan")))
 
 
 def test_a_whole_head_stays_below_eight_megabytes(tmp_path):
@@ -228,8 +230,33 @@ def test_folder_page_lists_scans_and_links_to_their_pages(tmp_path):
     addresses = [a["href"] for tag, a in page.tags if tag == "a" and not a["href"].startswith("#")]
     assert addresses == ["c2_report.html"]
     assert sum(tag == "script" for tag, _ in page.tags) == 1
+    without = make_summary().assign(lesion_ml="", components="")  # as read from a file without a threshold
+    text = " ".join(read(write_folder_page(tmp_path, without)).text)
+    assert "called lesion" not in text.replace("are called lesion", "")
     with pytest.raises(ScoringError, match="column scan"):
         write_folder_page(tmp_path, pd.DataFrame({"x": [1]}))
+
+
+def report_of(prediction, name):
+    """A page's content from a prediction, as ``semcycle predict`` makes it."""
+    prepared = prediction.prepared
+    return ScanReport(
+        name=name,
+        image=prediction.volume.data,
+        affine=prediction.volume.affine,
+        brain=prepared.brain_native,
+        scores=prediction.anomaly_native(),
+        reconstruction=prediction.reconstruction_native(),
+        tissue=prediction.tissue_native(),
+        lesion=prediction.mask_native(),
+        threshold=prediction.threshold.value,
+        threshold_source=prediction.threshold.source,
+        flags=prepared.record.brain.warnings,
+        facts={"preset": prediction.preset},
+        overview=overview_figure(
+            prepared.image, prediction.tissue, prediction.reconstruction, prediction.scores, prepared.brain
+        ),
+    )
 
 
 def test_page_of_a_prediction(ball_store, ball_cases, tmp_path):
@@ -237,15 +264,13 @@ def test_page_of_a_prediction(ball_store, ball_cases, tmp_path):
     checkpoint = load_checkpoint(tmp_path / "run")
     volume = load_volume(Path(ball_cases[-1].images["t2"]))
     made = predict_volume(checkpoint, volume, threshold=Threshold("fpr_1", 0.05, "healthy: 1 % FPR on 4 balls"))
-    report = describe_prediction(made, "l1", {"model": "tiny"})
-    np.testing.assert_array_equal(report.lesion, made.mask_native())
-    path = write_prediction_page(made, tmp_path, "l1", {"model": "tiny"}, index="index.html")
-    assert path == tmp_path / "l1_report.html"
+    path = write_scan_page(tmp_path / "l1_report.html", report_of(made, "l1"), index="index.html")
     page = read(path)
     text = " ".join(page.text)
-    assert all(words in text for words in ("l1", "tiny", "literal", "4 balls"))
+    assert all(words in text for words in ("l1", "literal", "4 balls"))
     assert any(tag == "img" for tag, _ in page.tags)
     settings, volumes = embedded(path)
+    assert {"image", "scores", "reconstruction", "gm", "wm", "csf", "lesion"} == set(volumes)
     level = round(0.05 / settings["scores"]["step"])
     called = (made.anomaly_native() >= np.float32(0.05)) & made.prepared.brain_native
     assert (volumes["scores"] >= level).sum() == called.sum()

@@ -66,14 +66,18 @@ def _command_line() -> str:
         options = [one for one in command.params if one.opts[0].startswith("-") and "--help" not in one.opts]
         words = [_place(one) for one in arguments] + [f"{one.opts[0]} ..." for one in options if one.required]
         parts += [f"## semcycle {name}\n", f"{_clean(command.help)}\n", f"    semcycle {' '.join([name, *words])}\n"]
-        rows = [(f"`{_place(one)}`", "", _help(one)) for one in arguments]
+        rows = [(f"`{_place(one)}`".replace("|", "\\|"), "", _help(one)) for one in arguments]
         rows += [(", ".join(f"`{word}`" for word in one.opts), _default(one), _help(one)) for one in options]
         if rows:
-            parts.append("| | default | meaning |\n|---|---|---|\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows))
+            parts.append(
+                "| | default | meaning |\n|---|---|---|\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+            )
     return "\n".join(parts)
 
 
 def _place(argument: Any) -> str:
+    if argument.metavar:
+        return str(argument.metavar)
     word = argument.name.upper() + ("..." if argument.nargs == -1 or argument.multiple else "")
     return word if argument.required else f"[{word}]"
 

@@ -20,8 +20,7 @@ from semcycle.errors import Failure, SemcycleError
 from semcycle.files import file_hash, object_hash, read_json, write_bytes, write_failures, write_json
 from semcycle.prediction import Prediction, predict_volume
 from semcycle.scoring.thresholds import Threshold
-from semcycle.types import VoxelMask
-from semcycle.volume import Volume, load_volume, save_volume
+from semcycle.volume import load_mask, load_volume, save_volume
 
 RECORD = "run.json"
 SUMMARY = "summary.csv"
@@ -62,7 +61,7 @@ def predict_files(
     settings: PredictSettings = PredictSettings(),
     *,
     overwrite: bool = False,
-    load_brain: Callable[[Volume], VoxelMask | None] = lambda volume: None,
+    find_brain: Callable[[Path], Path | None] = lambda scan: None,
     draw: Callable[[Prediction, Path, str, Mapping[str, Any]], Sequence[str]] | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Failure]:
@@ -78,7 +77,7 @@ def predict_files(
         out: Folder for the outputs.
         settings: How.
         overwrite: Do finished scans again.
-        load_brain: Brain mask of a scan, or ``None`` to find it.
+        find_brain: File of a scan's brain mask, or ``None`` to find the brain.
         draw: Called with a prediction, ``out``, the scan's name and its entry; draws pages and pictures and returns their names.
         progress: Called with every finished scan's name.
 
@@ -98,19 +97,20 @@ def predict_files(
     for name, path in scans.items():
         started = time.perf_counter()
         try:
-            content = file_hash(path)
-            if name not in entries or entries[name]["sha256"] != content:
+            mask = find_brain(path)
+            content = file_hash(path) if mask is None else object_hash([file_hash(path), file_hash(mask)])
+            if name not in entries or entries[name]["content"] != content:
                 entries.pop(name, None)
                 volume = load_volume(path)
                 prediction = predict_volume(
                     checkpoint,
                     volume,
-                    load_brain(volume),
+                    load_mask(mask, volume, "brain mask") if mask else None,
                     preset=settings.preset,
                     threshold=settings.threshold,
                     tta=settings.tta,
                 )
-                entry = {"name": name, "sha256": content, "how": how, **_describe(prediction, path)}
+                entry = {"name": name, "content": content, "how": how, **_describe(prediction, checkpoint, path)}
                 files = _write(prediction, out, name)
                 entry["seconds"] = round(time.perf_counter() - started, 2)
                 files += draw(prediction, out, name, entry) if draw else []
@@ -126,7 +126,8 @@ def predict_files(
 
 def read_summary(out: Path) -> pd.DataFrame:
     """The table of a folder of predictions, a row a scan."""
-    return pd.read_csv(out / SUMMARY, keep_default_na=False, na_values=["nan"], dtype={"scan": str})
+    table = pd.read_csv(out / SUMMARY, dtype={"scan": str, "flags": str})
+    return table.assign(flags=table["flags"].fillna(""))
 
 
 def _finished(out: Path, how: str) -> dict[str, dict[str, Any]]:
@@ -159,11 +160,13 @@ def _write(prediction: Prediction, out: Path, name: str) -> list[str]:
     return files
 
 
-def _describe(prediction: Prediction, path: Path) -> dict[str, Any]:
-    scores = prediction.scores[prediction.prepared.brain]
+def _describe(prediction: Prediction, checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
+    scores = prediction.anomaly_native()[prediction.prepared.brain_native]
     found, threshold = prediction.components(), prediction.threshold
     return {
         "scan": path.name,
+        "model": f"{checkpoint.recipe.name} ({checkpoint.record['fingerprint'][:12]})",
+        "versions": _versions(),
         "shape": list(prediction.volume.shape),
         "spacing_mm": [round(step, 4) for step in prediction.volume.spacing],
         "flags": [*prediction.volume.warnings, *prediction.prepared.record.brain.warnings],
@@ -178,6 +181,10 @@ def _describe(prediction: Prediction, path: Path) -> dict[str, Any]:
         "threshold_source": threshold.source if threshold else None,
         "preprocess": prediction.prepared.record.to_json(),
     }
+
+
+def _versions() -> dict[str, str]:
+    return {"semcycle": __version__, "torch": torch.__version__, "numpy": np.__version__}
 
 
 def _record(
@@ -195,7 +202,7 @@ def _record(
         "preset": settings.preset or checkpoint.preset,
         "tta": settings.tta,
         "scores": "anomaly score in [0, 1]: difference to the healthy reconstruction in units of the intensity scale",
-        "versions": {"torch": torch.__version__, "numpy": np.__version__},
+        "versions": _versions(),
         "scans": ordered,
     }
     write_json(out / RECORD, record)

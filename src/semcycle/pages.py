@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semcycle import __version__
 from semcycle.batch import RECORD, read_summary
 from semcycle.errors import Failure
 from semcycle.files import read_json
@@ -18,6 +17,7 @@ from semcycle.report.scan_page import ScanReport, write_scan_page
 
 SHOWN = {
     "scan": "file",
+    "model": "model",
     "shape": "voxels",
     "spacing_mm": "voxel size in mm",
     "brain_ml": "brain in ml",
@@ -30,6 +30,7 @@ SHOWN = {
     "threshold": "threshold",
     "threshold_source": "where the threshold comes from",
     "seconds": "seconds, without this page",
+    "versions": "versions",
 }
 """Keys of a scan's entry in ``run.json`` -> words on its page."""
 
@@ -69,7 +70,7 @@ def draw_scan(prediction: Prediction, out: Path, name: str, entry: Mapping[str, 
         threshold_source="" if threshold is None else threshold.source,
         flags=entry["flags"],
         facts={words: entry[key] for key, words in SHOWN.items() if entry.get(key) is not None}
-        | {"brain mask": entry["preprocess"]["brain"]["method"], "semcycle": __version__},
+        | {"brain mask": entry["preprocess"]["brain"]["method"]},
         overview=picture,
     )
     page = write_scan_page(out / f"{name}_report.html", report, index="index.html")
@@ -87,5 +88,6 @@ def write_index(out: Path, failures: Sequence[Failure] = ()) -> Path:
         The page.
     """
     record = read_json(out / RECORD)
-    facts = {key: record[key] for key in ("model", "preset", "tta", "scores", "semcycle", "versions")}
+    facts = {key: record[key] for key in ("model", "preset", "tta", "scores", "versions")}
+    facts["model"] = {**record["model"], "fingerprint": record["model"]["fingerprint"][:12]}
     return write_folder_page(out, read_summary(out), facts=facts, failures=failures)

@@ -19,7 +19,7 @@ from semcycle.scoring.anomaly_map import Reconstructed
 from semcycle.scoring.postprocess import make_anomaly_map
 from semcycle.scoring.thresholds import Threshold
 from semcycle.types import SliceArray, SliceMask, TissueSlices, VoxelArray, VoxelMask
-from semcycle.volume import Volume, as_nibabel
+from semcycle.volume import Volume, as_nibabel, ras_spacing
 
 MIN_LESION_ML = 0.03
 """Components of the lesion mask below this volume are left out of it: specks of a few voxels."""
@@ -190,5 +190,7 @@ def predict_volume(
     prepared = preprocess(volume, checkpoint.preprocess, brain)
     made = reconstruct_slices(checkpoint.method, prepared.image, prepared.brain, tta=tta)
     chosen = preset or checkpoint.preset
-    mapped = make_anomaly_map(prepared.image, made, prepared.brain, chosen, checkpoint.preprocess.pixel_mm)
+    pixel = checkpoint.preprocess.pixel_mm
+    spacing = (ras_spacing(volume.affine)[2], pixel, pixel)
+    mapped = make_anomaly_map(prepared.image, made, prepared.brain, chosen, spacing)
     return Prediction(volume, prepared, mapped.scores, made.image, made.tissue, chosen, threshold)

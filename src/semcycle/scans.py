@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from semcycle.errors import VolumeError
-from semcycle.volume import Volume, is_scan, scan_name
+from semcycle.volume import is_scan, scan_name
 
 OUTPUTS = ("_anomaly", "_mask", "_reconstruction", "_tissue")
 """What predictions append to a scan's name; such files are never taken for scans."""
@@ -46,7 +46,7 @@ def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
     return dict(zip(names, found, strict=True))
 
 
-def find_mask(given: Path, volume: Volume) -> Path:
+def find_mask(given: Path, scan: Path) -> Path:
     """The brain mask of a scan: the given file, or the one in the given folder whose name begins with the scan's.
 
     Raises:
@@ -54,7 +54,6 @@ def find_mask(given: Path, volume: Volume) -> Path:
     """
     if not given.is_dir():
         return given
-    scan = Path(volume.source)
     found = [
         file for file in sorted(given.glob(f"{scan_name(scan)}*")) if is_scan(file) and file.resolve() != scan.resolve()
     ]

@@ -91,19 +91,26 @@ def load_volume(path: Path) -> Volume:
     return Volume(data, affine, str(path), header, _doubts(header, data.shape))
 
 
-def load_like(path: Path, like: Volume, what: str) -> VoxelArray:
+def load_map(path: Path) -> Volume:
+    """Read a mask or map whose values may be constant, NaN or Inf. Raises as :func:`load_volume` otherwise."""
+    data, affine, header = _read(path)
+    return Volume(data, affine, str(path), header, _doubts(header, data.shape))
+
+
+def load_like(path: Path, like: Volume, what: str, *, finite: bool = True) -> VoxelArray:
     """Read a mask or map that must share the grid of a scan.
 
     Args:
         path: The mask or map.
         like: The scan it belongs to.
         what: What it is, for the message (``"lesion mask"``).
+        finite: Refuse NaN and Inf.
 
     Returns:
-        ``(I, J, K)`` float32, finite.
+        ``(I, J, K)`` float32.
 
     Raises:
-        VolumeError: It cannot be read, or holds NaN or Inf.
+        VolumeError: It cannot be read, or holds NaN or Inf that are refused.
         GeometryError: Its shape or affine (beyond 0.1 voxel at the corners) differs from the scan's.
     """
     data, affine, _ = _read(path)
@@ -120,7 +127,7 @@ def load_like(path: Path, like: Volume, what: str) -> VoxelArray:
             f"{offset:.1f} mm; resample it to the scan"
         )
         raise GeometryError(msg)
-    if not np.isfinite(data).all():
+    if finite and not np.isfinite(data).all():
         msg = f"{path}: expected finite values in the {what}, got NaN or Inf; set them to 0"
         raise VolumeError(msg)
     return data

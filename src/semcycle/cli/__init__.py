@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from semcycle.cli import about, data, learn, use, view
+from semcycle.cli import about, data, evaluate, learn, use, view
 from semcycle.console import err
 from semcycle.errors import SemcycleError
 
@@ -28,6 +28,7 @@ for verb in (
     data.split,
     learn.train,
     learn.score,
+    evaluate.evaluate,
     learn.paper,
     learn.report,
     view.view,

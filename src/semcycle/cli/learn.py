@@ -68,14 +68,26 @@ def score(
         ),
     ] = None,
     lesions: Annotated[bool, typer.Option(help="Count lesions and false alarms and measure surfaces as well.")] = True,
+    presets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preset",
+            help="Post-processing: literal, baur (both without this option), or with changes: "
+            "literal,median_mm=5,min_component_mm3=30; repeatable.",
+        ),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Score any number of runs and the intensity baseline in one table."""
     from semcycle.experiment import run_scoring
     from semcycle.report.page import report_scores
     from semcycle.report.tables import by_preset, summary, terminal_table
+    from semcycle.scoring.postprocess import PRESETS, find_preset
     from semcycle.store import SliceStore
 
+    chosen = list(dict.fromkeys(presets or PRESETS))
+    for preset in chosen:
+        find_preset(preset)
     store = SliceStore(data)
     _, cases = split_cases(split_file, store)
     with progress_over("score", len(cases)) as done:
@@ -86,6 +98,7 @@ def score(
             scores,
             device=device,
             progress=done,
+            presets=chosen,
             thresholds_from=thresholds_from or (),
             lesions=lesions,
         )

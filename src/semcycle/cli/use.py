@@ -21,7 +21,12 @@ def predict(
         str, typer.Option(help="Of the lesion mask: fpr=0.01, a score, none; auto is the model's fpr=0.01.")
     ] = "auto",
     pattern: Annotated[str, typer.Option(help="Which files of a folder are scans, such as *_t2.nii.gz.")] = "*",
-    preset: Annotated[str, typer.Option(help="Post-processing; auto is the model's own.")] = "auto",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Post-processing: literal, baur, or with changes: literal,median_mm=5; auto is the model's own."
+        ),
+    ] = "auto",
     brain_mask: Annotated[
         Path | None,
         typer.Option(help="Brain mask of the scan, or a folder of masks whose names begin with the scans' names."),
@@ -40,12 +45,10 @@ def predict(
     from semcycle.checkpoint import load_checkpoint
     from semcycle.pages import draw_scan, write_index
     from semcycle.scans import find_mask, find_scans
-    from semcycle.scoring.postprocess import PRESETS
-    from semcycle.volume import load_mask
+    from semcycle.scoring.postprocess import find_preset
 
-    if preset not in (*PRESETS, "auto"):
-        msg = f"expected --preset to be one of auto, {', '.join(PRESETS)}, got {preset!r}"
-        raise typer.BadParameter(msg)
+    if preset != "auto":
+        find_preset(preset)
     if brain_mask and scans.is_dir() and not brain_mask.is_dir():
         msg = "expected a folder of masks with --brain-mask for a folder of scans, got a file"
         raise typer.BadParameter(msg)
@@ -60,9 +63,7 @@ def predict(
             folder,
             PredictSettings(chosen, cut, tta),
             overwrite=overwrite,
-            load_brain=lambda volume: (
-                load_mask(find_mask(brain_mask, volume), volume, "brain mask") if brain_mask else None
-            ),
+            find_brain=lambda scan: find_mask(brain_mask, scan) if brain_mask else None,
             draw=None if fast else draw_scan,
             progress=done,
         )

@@ -25,6 +25,9 @@ HEADS = {
 }
 """Column of the summary -> heading; other columns stand in ``summary.csv`` alone."""
 
+WORDS = ("scan", "flags")
+"""Columns of text; an empty cell of another is a missing number."""
+
 DIGITS = {HEADS["lesion_ml"]: 1, HEADS["largest_ml"]: 1, HEADS["brain_ml"]: 0}
 
 
@@ -57,6 +60,8 @@ def write_folder_page(
     if "scan" not in summary:
         msg = f"{folder}: expected a table with the column scan, got {', '.join(map(str, summary.columns))}; predict again"
         raise ScoringError(msg)
+    numbers = [column for column in HEADS if column in summary and column not in WORDS]
+    summary = summary.assign(**{column: pd.to_numeric(summary[column], errors="coerce") for column in numbers})
     shown = summary[[column for column in HEADS if column in summary and not summary[column].isna().all()]]
     names = [str(name) for name in summary["scan"]]
     links = {name: quote(page_name(name)) for name in names if (folder / page_name(name)).is_file()}

@@ -23,6 +23,8 @@ def overview_figure(
 ) -> Figure:
     """Draw evenly spaced axial slices from foot to head: input, tissue, reconstruction, anomaly over the input.
 
+    Tissue and reconstruction are shown in the brain alone, as nothing is known outside it.
+
     The overlay shows where the score stands out: it is clear below a tenth of its scale and opaque from its
     upper half on; the scale runs from 0 to the 99.8th percentile of the brain's scores.
 
@@ -51,9 +53,11 @@ def overview_figure(
             canvas.draw_grey(cells["input"], x[index], box, white)
             canvas.draw_grey(cells["anomaly"], x[index], box, white)
             if tissue is not None:
-                cells["tissue"].imshow(canvas.to_display(canvas.crop(canvas.tissue_rgb(tissue[index]), box)))
+                cells["tissue"].imshow(
+                    canvas.to_display(canvas.crop(canvas.tissue_rgb(tissue[index] * brain[index]), box))
+                )
             if reconstruction is not None:
-                canvas.draw_grey(cells["reconstruction"], reconstruction[index], box, white)
+                canvas.draw_grey(cells["reconstruction"], reconstruction[index] * brain[index], box, white)
             _lay_over(cells["anomaly"], canvas.crop(np.where(brain[index], scores[index], 0), box), top)
             if lesion is not None:
                 canvas.draw_outline(cells["anomaly"], canvas.crop(lesion[index], box))

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semcycle.errors import GeometryError
+from semcycle.errors import GeometryError, PredictionError
 from semcycle.report.canvas import ANOMALY_MAP
 from semcycle.report.html import RESEARCH_ONLY, RESIDUAL_LIMITS, embed_picture, list_facts, write_html
 from semcycle.report.score_histogram import draw_histogram
@@ -77,6 +77,7 @@ def write_scan_page(path: Path, report: ScanReport, *, index: str = "") -> Path:
 
     Raises:
         GeometryError: The arrays do not share one grid, or the brain mask is empty.
+        PredictionError: The threshold is not finite.
         ScoringError: The overview is no PNG.
     """
     _check(report)
@@ -123,6 +124,9 @@ def _check(report: ScanReport) -> None:
     if not report.brain.any():
         msg = f"{report.name}: expected a brain mask with voxels inside, got an empty one; check the mask"
         raise GeometryError(msg)
+    if report.threshold is not None and not np.isfinite(report.threshold):
+        msg = f"{report.name}: expected a finite threshold, got {report.threshold}; set another, or none"
+        raise PredictionError(msg)
 
 
 def _introduce(report: ScanReport) -> str:

@@ -173,13 +173,15 @@ def _grey_scale(image: NDArray[np.floating]) -> tuple[float, float]:
 def _score_scale(scores: NDArray[np.floating], threshold: float | None) -> tuple[float, int, float]:
     """Size of a step, the last level the threshold control reaches, and the score drawn in the brightest colour.
 
-    The threshold is a whole number of steps, so that the viewer cuts just where the mask was cut.
+    The threshold is a whole number of steps, so that the viewer cuts just where the mask was cut; one below a 255th of
+    the highest score cannot be.
     """
     highest = max(float(scores.max(initial=0)), 1e-3)
     top = max(float(np.percentile(scores, 99.8)), 1e-3)
     step = highest / 255
-    if threshold and threshold > 0:
-        step = threshold / min(max(round(threshold / step), 1), 255)
+    below = min(int((threshold or 0) / step), 255)
+    if threshold and below:
+        step = threshold / below
     reach = max(top, 1.25 * (threshold or 0))
     return step, int(np.clip(np.ceil(reach / step), 1, 255)), top
 

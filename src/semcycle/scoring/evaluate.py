@@ -16,7 +16,7 @@ from semcycle.errors import ScoringError, SplitError
 from semcycle.scoring.anomaly_map import Reconstructed
 from semcycle.scoring.code_file import CodeFile
 from semcycle.scoring.counts import ScoreCounts, count_scores
-from semcycle.scoring.lesion_pass import look_at_lesions
+from semcycle.scoring.lesion_pass import look_at_lesions, voxel_size
 from semcycle.scoring.panels import Panel, RunPanel
 from semcycle.scoring.postprocess import make_anomaly_map
 from semcycle.scoring.score_table import CaseRecord, Entry, ReconstructionError, ScoreTable, build_table, pooled
@@ -169,7 +169,7 @@ def _score_case(
         error = ReconstructionError(*sums, int(healthy.sum()), int((lesion & brain).sum()))
         scores = {}
         for preset in presets:
-            mapped = make_anomaly_map(x, made, brain, preset, _pixel_mm(store)).scores
+            mapped = make_anomaly_map(x, made, brain, preset, voxel_size(case, store)).scores
             whole = count_scores(mapped, lesion, region)
             slices = count_scores(mapped[bearing], lesion[bearing], region[bearing])
             record = CaseRecord(
@@ -212,17 +212,14 @@ def _set_thresholds(
 def _count_for_threshold(
     one: Contestant, data: ThresholdData, case_id: str, presets: Sequence[str]
 ) -> Iterator[tuple[str, ScoreCounts]]:
-    x, brain, lesion = _arrays(data.store.load(case_id))
+    case = data.store.load(case_id)
+    x, brain, lesion = _arrays(case)
     region = brain | lesion if data.rule == "validation" else brain & ~lesion.any(axis=(1, 2), keepdims=True)
     made = one.reconstruct(x, brain)
     for preset in presets:
-        mapped = make_anomaly_map(x, made, brain, preset, _pixel_mm(data.store))
+        mapped = make_anomaly_map(x, made, brain, preset, voxel_size(case, data.store))
         yield preset, count_scores(mapped.scores, lesion, region)
 
 
 def _arrays(case: CaseSlices) -> tuple[SliceArray, SliceMask, SliceMask]:
     return case.image.astype(np.float32), case.brain > 0, case.lesion > 0
-
-
-def _pixel_mm(store: SliceStore) -> float:
-    return float(store.settings["preprocess"]["pixel_mm"])

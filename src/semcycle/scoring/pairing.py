@@ -1,4 +1,4 @@
-"""Which map belongs to which truth: folders matched by case name, or a list of paths.
+"""Which map belongs to which truth: folders matched by case name.
 
 A file's case is its name without image suffix and without endings that say what it is (``_anomaly``, ``_seg``, ``_mask``,
 ``_brain``, ``_t2`` and the like): ``a01_t2_anomaly.nii.gz`` and ``a01_seg.nii.gz`` are both of case ``a01``. Where such names
@@ -9,8 +9,7 @@ Of several candidates the one whose ending says that it is wanted is taken; no o
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -28,7 +27,6 @@ ENDINGS = {
 }  # fmt: skip
 """What -> endings after ``_``, ``-`` or ``.``, the surest first."""
 OTHER_ENDINGS = ("reconstruction", "tissue", "consensus")
-COLUMNS = ("case", "prediction", "truth", "brain", "image", "subject", "method", "use")
 _KNOWN = sorted({*OTHER_ENDINGS, *(end for ends in ENDINGS.values() for end in ends)}, key=len, reverse=True)
 
 
@@ -79,9 +77,15 @@ def pair_folders(
         ScoringError: A folder holds no image, or nothing fits together.
     """
     truths = _by_case(truth)
-    found = {method: _of_cases(_by_case(folder), truths) for method, folder in predictions.items()}
-    brains = _of_cases(_by_case(brain), truths) if brain else None
-    images = _of_cases(_by_case(image), truths) if image else {}
+
+    def of_cases(place: Path) -> dict[str, list[Path]]:
+        if truth.is_file() and place.is_file():  # one file for one case, whatever they are called
+            return {case: [place] for case in truths}
+        return _of_cases(_by_case(place), truths)
+
+    found = {method: of_cases(folder) for method, folder in predictions.items()}
+    brains = of_cases(brain) if brain else None
+    images = of_cases(image) if image else {}
     cases, failures = [], []
     for case, files in truths.items():
         try:
@@ -96,7 +100,7 @@ def pair_folders(
         except ScoringError as error:
             failures.append(Failure(case, str(error)))
     for method, some in found.items():
-        for name in some.keys() - truths.keys():
+        for name in sorted(some.keys() - truths.keys()):
             reason = f"{some[name][0]}: expected a truth of case {name} in {truth}, found none; add it or take the map of {method} away"
             failures.append(Failure(name, reason))
     if not cases:
@@ -104,66 +108,6 @@ def pair_folders(
         msg = f"{truth}: expected cases with a truth and a map each, got none complete, {reasons}; or list the paths in a CSV"
         raise ScoringError(msg)
     return Pairing(list(predictions), cases, sorted(failures, key=lambda failure: failure.case_id))
-
-
-def read_list(path: Path, *, whole_grid: bool = False) -> Pairing:
-    """Read a CSV of paths, relative to it or absolute: a row a case and method.
-
-    The columns ``case``, ``prediction`` and ``truth`` are needed, ``brain`` too unless the whole grid counts; ``image``, ``subject``
-    (the case without), ``method`` (``map`` without) and ``use`` (``test``, ``validation``, ``healthy``) are not.
-
-    Args:
-        path: The CSV.
-        whole_grid: There are no brain masks.
-
-    Raises:
-        ScoringError: It cannot be read, a column is unknown or missing, or rows of one case contradict each other.
-    """
-    rows: dict[str, dict[str, dict[str, str]]] = {}
-    methods: dict[str, None] = {}
-    for line, row in _read_rows(path, whole_grid):
-        method = row["method"] or "map"
-        if not row["case"] or not row["truth"]:
-            msg = f"{path}: row {line}: expected a case and its truth, got an empty cell; fill it"
-            raise ScoringError(msg)
-        if method in rows.setdefault(row["case"], {}):
-            msg = f"{path}: row {line}: expected one row a case and method, got {row['case']!r} of {method!r} again; remove one"
-            raise ScoringError(msg)
-        rows[row["case"]][method] = row
-        methods[method] = None
-    cases, failures = [], []
-    for case, by_method in rows.items():
-        first = next(iter(by_method.values()))
-        for name in ("truth", "brain", "image", "subject", "use"):
-            if len({row[name] for row in by_method.values()}) > 1:
-                msg = f"{path}: {case}: expected one {name} for all its methods, got several; make them equal"
-                raise ScoringError(msg)
-        missing = [method for method in methods if not by_method.get(method, {}).get("prediction")]
-        if missing:
-            failures.append(
-                Failure(case, f"{path}: expected a prediction of {', '.join(missing)}, got none; add the row")
-            )
-            continue
-        if first["use"] not in ("", "test", "validation", "healthy"):
-            msg = f"{path}: {case}: expected use test, validation or healthy, got {first['use']!r}; correct it"
-            raise ScoringError(msg)
-        if not whole_grid and not first["brain"]:
-            failures.append(
-                Failure(case, f"{path}: expected a brain mask, got an empty cell; add it, or score with --brain none")
-            )
-            continue
-        files = {name: path.parent / first[name] if first[name] else None for name in ("brain", "image")}
-        maps = {method: path.parent / by_method[method]["prediction"] for method in methods}
-        use = cast(Use, first["use"] or "test")
-        mask = None if whole_grid else files["brain"]
-        cases.append(
-            MapCase(case, path.parent / first["truth"], maps, mask, files["image"], first["subject"] or case, use)
-        )
-    if not cases:
-        detail = failures[0].reason if failures else "it has no row"
-        msg = f"{path}: expected complete cases, got none: {detail}"
-        raise ScoringError(msg)
-    return Pairing(list(methods), cases, failures)
 
 
 def case_name(file: Path) -> str:
@@ -196,19 +140,17 @@ def _by_case(place: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _grouped(files: Sequence[Path], name: object) -> dict[str, list[Path]]:
+def _grouped(files: Sequence[Path], name: Callable[[Path], str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for file in files:
-        found.setdefault(name(file), []).append(file)  # type: ignore[operator]
+        found.setdefault(name(file), []).append(file)
     return found
 
 
 def _of_cases(files: Mapping[str, list[Path]], cases: Mapping[str, object]) -> dict[str, list[Path]]:
     """Files under the names of the cases they belong to; those of no case keep their own."""
     found: dict[str, list[Path]] = {name: list(files[name]) for name in files if name in cases}
-    if len(files) == len(cases) == 1:  # one file for one case, whatever they are called
-        return {next(iter(cases)): next(iter(files.values()))}
-    for name in files.keys() - cases.keys():
+    for name in sorted(files.keys() - cases.keys()):
         begins = [case for case in cases if name.startswith(case) and not name[len(case)].isalnum()]
         longest = max(begins, key=len, default=None)
         if longest is None:
@@ -237,26 +179,3 @@ def _choose(files: Sequence[Path], what: str, place: Path) -> Path:
         msg = f"{place}: expected one {what} of this case, found {len(files)} ({names}); give a pattern such as '*_{ENDINGS[what][0]}.nii.gz', or a CSV"
         raise ScoringError(msg)
     return files[0]
-
-
-def _read_rows(path: Path, whole_grid: bool) -> list[tuple[int, dict[str, str]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restval="")
-            reader.fieldnames = [column.strip().lower() for column in reader.fieldnames or []]
-            rows = [
-                (line, {name: (row.get(name) or "").strip() for name in COLUMNS}) for line, row in enumerate(reader, 2)
-            ]
-            columns = set(reader.fieldnames)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path}: expected a CSV of paths, got none that can be read ({error})"
-        raise ScoringError(msg) from error
-    needed = {"case", "prediction", "truth"} | (set() if whole_grid else {"brain"})
-    if columns - set(COLUMNS) or needed - columns:
-        got = ", ".join(sorted(columns)) or "an empty file"
-        msg = (
-            f"{path}: expected the columns {', '.join(sorted(needed))}, and of {', '.join(COLUMNS)} what is known; got {got}"
-            f"{'' if whole_grid else ' (without masks: --brain none)'}"
-        )
-        raise ScoringError(msg)
-    return rows

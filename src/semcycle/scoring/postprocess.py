@@ -12,18 +12,17 @@ as the reference code does.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from functools import cache
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from semcycle.errors import ScoringError
 from semcycle.scoring.anomaly_map import AnomalyMap, Reconstructed, Sign, residual
 from semcycle.scoring.filters import erode, flatten_small, median, odd_sizes, smooth
 from semcycle.scoring.surface import Spacing
+from semcycle.scoring.words import change_settings
 from semcycle.types import SliceArray, SliceMask
 
 
@@ -91,37 +90,7 @@ def find_preset(text: str) -> PostProcessing:
             f"expected a preset of {', '.join(PRESETS)}, or one with changes such as literal,median_mm=5, got {text!r}"
         )
         raise ScoringError(msg)
-    return change_steps(PRESETS[name], words, text)
-
-
-def change_steps(steps: PostProcessing, words: Sequence[str], where: str) -> PostProcessing:
-    """Post-processing with some steps set anew.
-
-    Args:
-        steps: As it was.
-        words: ``step=value``; ``none`` stands for no value.
-        where: For messages.
-
-    Raises:
-        ScoringError: No step has this name, or a value is out of range.
-    """
-    changes: dict[str, str | None] = {}
-    for word in words:
-        step, equals, value = word.partition("=")
-        if not equals or step not in PostProcessing.model_fields:
-            close = difflib.get_close_matches(step, PostProcessing.model_fields, n=1, cutoff=0.5)
-            nearest = f"; did you mean {close[0]!r}?" if close else ""
-            known = ", ".join(PostProcessing.model_fields)
-            msg = f"{where}: expected STEP=VALUE with a step of {known}, got {word!r}{nearest}"
-            raise ScoringError(msg)
-        changes[step] = None if value == "none" else value
-    try:
-        return PostProcessing.model_validate(steps.model_dump() | changes)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        step = ".".join(map(str, problem["loc"])) or "steps"
-        msg = f"{where}: {step}: {problem['msg']}, got {changes.get(step, '')!r}"
-        raise ScoringError(msg) from error
+    return change_settings(PRESETS[name], words, text)
 
 
 def make_anomaly_map(

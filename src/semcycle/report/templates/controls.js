@@ -2,7 +2,7 @@
 function connect(viewer) {
   const root = viewer.root, get = name => root.querySelector(`[data-control=${name}]`);
   const [opacity, threshold, black, white] = ["opacity", "threshold", "black", "white"].map(get);
-  const start = viewer.scores.threshold === null ? 0 : Math.round(viewer.scores.threshold / viewer.scores.step);
+  const start = viewer.scores.threshold ? Math.max(1, Math.round(viewer.scores.threshold / viewer.scores.step)) : 0;
   const reach = viewer.scores.last * viewer.scores.step;
   let waiting = false;
 
@@ -78,6 +78,7 @@ function connect(viewer) {
   }
 
   for (const input of [opacity, threshold, black, white]) input.addEventListener("input", set);
+  viewer.view.base = root.querySelector("input[name=base]:checked").value; // browsers may keep a choice over a reload
   for (const input of root.querySelectorAll("input[name=base]")) input.addEventListener("change", () => { viewer.view.base = input.value; redraw(); });
   for (const input of root.querySelectorAll("input[data-layer]")) {
     viewer.view[input.dataset.layer] = input.checked;

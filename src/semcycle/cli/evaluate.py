@@ -1,0 +1,151 @@
+"""The verb evaluate: scores of anomaly maps from any tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semcycle.cli.options import Out, finish
+from semcycle.console import out, progress_over
+from semcycle.errors import ScoringError, SemcycleError
+
+if TYPE_CHECKING:
+    from semcycle.scoring.pairing import Pairing
+
+
+def evaluate(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PREDICTIONS... TRUTH | LIST.csv",
+            help="Folders of anomaly maps (or NAME=FOLDER), one a method, and last the folder of lesion labels; files are "
+            "matched by case name. Patterns such as 'maps/*_score.nii.gz' work too. Or a CSV with the columns case, "
+            "prediction, truth, brain, and if wanted method, subject, image, use.",
+        ),
+    ],
+    folder: Out,
+    brain: Annotated[
+        str, typer.Option(help="Folder of brain masks: any value but 0 is inside. 'none' scores the whole grid.")
+    ] = "",
+    image: Annotated[str, typer.Option(help="Folder of the scans, for the pictures only.")] = "",
+    presets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preset", help="as_is (without this option), or as_is,median_mm=5,min_component_mm3=30; repeatable."
+        ),
+    ] = None,
+    lesion_rule: Annotated[
+        str,
+        typer.Option(
+            help="What counts lesion by lesion, such as overlap=iou,min_iou=0.5,min_lesion_mm3=30,min_call_mm3=30; without it a "
+            "lesion of 14 mm3 and more is found when a call of that size touches it."
+        ),
+    ] = "",
+    thresholds: Annotated[
+        list[str] | None,
+        typer.Option("--threshold", help="A score of your own, or NAME=SCORE for one method; repeatable."),
+    ] = None,
+) -> None:
+    """Score anomaly maps of any tool, in NIfTI files of any value range, as `semcycle score` scores its own."""
+    from semcycle.files import write_failures, write_json
+    from semcycle.report.page import report_scores
+    from semcycle.report.tables import by_preset, summary, terminal_table
+    from semcycle.scoring.components import ComponentRule
+    from semcycle.scoring.external import AS_IS, map_steps, score_maps
+    from semcycle.scoring.words import change_settings
+
+    chosen = list(dict.fromkeys(presets or [AS_IS]))
+    for preset in chosen:
+        map_steps(preset)
+    rule = change_settings(ComponentRule(), lesion_rule.split(","), "--lesion-rule")
+    pairing = _pair(paths, brain, image)
+    given = _given(thresholds or [], pairing.methods)
+    fresh = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with progress_over("evaluate", 2 * len(pairing.cases)) as done:
+            table, failures = score_maps(pairing, presets=chosen, given=given, scratch=folder, progress=done, rule=rule)
+    except SemcycleError:
+        if fresh:
+            folder.rmdir()
+        raise
+    failed = {failure.case_id for failure in failures}
+    table.save(folder)
+    write_failures(folder / "failures.csv", failures)
+    write_json(
+        folder / "facts.json",
+        {
+            "title": "Scores of anomaly maps",
+            "methods": pairing.methods,
+            "brain": "whole grid" if brain == "none" else "masks",
+            "test cases": [one.case for one in pairing.cases if one.use == "test" and one.case not in failed],
+            "lesion rule": rule.model_dump(),
+            "failed cases": sorted(failed),
+            "pictures": "0 is the median score outside lesions, 1 what one such voxel in a thousand passes",
+        },
+    )
+    for preset, frame in by_preset(summary(table.table)).items():
+        out.print(terminal_table(frame, f"preset {preset}"))
+    out.print(f"scores: {folder}/table.csv")
+    out.print(f"report: {report_scores(folder)}")
+    finish(failures, folder)
+
+
+def _pair(paths: list[str], brain: str, image: str) -> Pairing:
+    from semcycle.scoring.pairing import pair_folders
+    from semcycle.scoring.path_list import read_list
+
+    if len(paths) == 1:
+        if Path(paths[0]).suffix.lower() != ".csv":
+            msg = f"expected PREDICTIONS and TRUTH, or a CSV of paths, got {paths[0]} alone"
+            raise typer.BadParameter(msg)
+        if brain not in ("", "none") or image:
+            msg = "expected masks and images in the CSV's columns, got --brain or --image; only --brain none goes with a CSV"
+            raise typer.BadParameter(msg)
+        return read_list(Path(paths[0]), whole_grid=brain == "none")
+    if not brain:
+        msg = "expected --brain MASKS, got none; without masks say --brain none: the background then counts as healthy"
+        raise typer.BadParameter(msg)
+    masks = None if brain == "none" else Path(brain)
+    return pair_folders(_name(paths[:-1]), Path(paths[-1]), masks, Path(image) if image else None)
+
+
+def _name(words: list[str]) -> dict[str, Path]:
+    """Method -> folder: as named, or by the folder's own name, made unique by its parent's."""
+    places = [
+        (name if equals else "", Path(rest if equals else word))
+        for word in words
+        for name, equals, rest in [word.partition("=")]
+    ]
+    own = [name or _stem(place) for name, place in places]
+    if len(set(own)) < len(own):
+        own = [name or f"{place.resolve().parent.name}/{_stem(place)}" for name, place in places]
+    if len(set(own)) < len(own):
+        msg = f"expected folders of different names, got {', '.join(own)}; name them: ours=FOLDER theirs=FOLDER"
+        raise typer.BadParameter(msg)
+    return dict(zip(own, (place for _, place in places), strict=True))
+
+
+def _stem(place: Path) -> str:
+    text = str(place)
+    if "*" in text or "?" in text:
+        return _stem(place.parent)
+    return place.resolve().name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _given(words: list[str], methods: list[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for word in words:
+        name, equals, number = word.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError as error:
+            msg = f"expected --threshold SCORE or NAME=SCORE, got {word!r}"
+            raise typer.BadParameter(msg) from error
+        if equals and name not in methods:
+            msg = f"expected --threshold for one of {', '.join(methods)}, got {name!r}"
+            raise ScoringError(msg)
+        found |= {name: value} if equals else dict.fromkeys(methods, value)
+    return found
