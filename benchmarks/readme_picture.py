@@ -14,7 +14,7 @@ from semcycle.report.canvas import save_figure
 from semcycle.report.figures import panel_figure
 from semcycle.scoring.panels import Panel, RunPanel
 from semcycle.scoring.postprocess import make_anomaly_map
-from semcycle.store import SliceStore
+from semcycle.store import SliceStore, voxel_size
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     checkpoint = load_checkpoint(options.run)
     x, brain, lesion = case.image.astype(np.float32), case.brain > 0, case.lesion > 0
     made = reconstruct_slices(checkpoint.method, x, brain)
-    mapped = make_anomaly_map(x, made, brain, options.preset, checkpoint.preprocess.pixel_mm)
+    mapped = make_anomaly_map(x, made, brain, options.preset, voxel_size(case.record))
     panels = []
     for index in options.slices:
         at = int(np.flatnonzero(case.slice_index == index)[0])

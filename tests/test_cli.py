@@ -1,6 +1,7 @@
 """The command line's contract: verbs, files, one-line errors, exit codes."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -115,6 +116,30 @@ def test_masks_for_a_folder_of_scans_are_found_by_name(lab, tmp_path):
     (tmp_path / "masks/l1_bet_mask.nii.gz").unlink()
     semcycle(*words, tmp_path / "masks", expect=1)
     assert "expected one brain mask l1*" in (tmp_path / "p/failures.csv").read_text()
+
+
+def test_a_calibrated_run_predicts_masks_pages_and_a_table(lab, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(lab / "run", run)
+    semcycle("calibrate", run, "--data", lab / "store", "--split", lab / "split.json", "--preset", "smooth")
+    assert "fpr=0.01" in capsys.readouterr().out
+    semcycle("export", run, "--out", tmp_path / "model")
+    out = tmp_path / "p"
+    words = ["predict", lab / "cohort/l0/l0_t2.nii.gz", "--model", tmp_path / "model", "--out", out]
+    capsys.readouterr()
+    semcycle(*words, "--fast", "--json")
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["scan"] == "l0_t2"
+    assert row["lesion_ml"] >= 0
+    assert not list(out.glob("*.html"))
+    semcycle(*words, "--overwrite", "--tta", "--threshold", "fpr=0.05")
+    made = {path.name for path in out.iterdir()}
+    endings = ("anomaly.nii.gz", "mask.nii.gz", "reconstruction.nii.gz", "tissue.nii.gz", "overview.png", "report.html")
+    assert {f"l0_t2_{ending}" for ending in endings} | {"index.html", "summary.csv", "run.json"} == made
+    assert "5 % FPR" in (out / "l0_t2_report.html").read_text()
+    semcycle(*words, "--threshold", "fpr=0.5", expect=2)
+    assert "fpr=0.01, fpr=0.02, fpr=0.05" in capsys.readouterr().err
+    semcycle(*words, "--preset", "nicer", expect=2)
 
 
 def test_predict_writes_native_maps(lab, capsys):

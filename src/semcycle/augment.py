@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from semcycle import __version__
 from semcycle.errors import SemcycleError, StoreError
 from semcycle.files import object_hash
-from semcycle.store import CaseRecord, CaseSlices, SliceStore, write_case, write_manifest
+from semcycle.store import CaseRecord, CaseSlices, SliceStore, voxel_size, write_case, write_manifest
 
 
 class AugmentationSettings(BaseModel):
@@ -158,7 +158,8 @@ def _vary(case: CaseSlices, settings: AugmentationSettings, copy: int) -> CaseSl
         data = slices[:, None] if slices.ndim == 3 else slices
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(data, np.float32), 0, -1)))
 
-    affine = np.diag([*_spacing(case.record), 1.0])
+    step, row, column = voxel_size(case.record)
+    affine = np.diag([row, column, step, 1.0])
     labels = {"brain": case.brain, "lesion": case.lesion} | ({} if case.tissue is None else {"tissue": case.tissue})
     subject = tio.Subject(
         image=tio.ScalarImage(tensor=volume(case.image), affine=affine),
@@ -205,14 +206,6 @@ def _transform(tio: Any, settings: AugmentationSettings) -> Any:
             tio.RandomNoise(std=(0, 0.04), p=settings.noise),
         ]
     )
-
-
-def _spacing(record: CaseRecord) -> list[float]:
-    """Row, column and slice spacing in mm."""
-    grid = record.preprocess["grid"]
-    columns = np.array(grid["affine"])[:3, :3]
-    slice_axis = np.abs(columns[2] / np.linalg.norm(columns, axis=0)).argmax()
-    return [grid["pixel_mm"], grid["pixel_mm"], float(np.linalg.norm(columns[:, slice_axis]))]
 
 
 def _torchio() -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from semcycle.scoring.counts import ScoreCounts, count_scores
 from semcycle.scoring.metrics import threshold_at_fpr
 from semcycle.scoring.postprocess import PRESETS, make_anomaly_map
 from semcycle.scoring.thresholds import RATES
-from semcycle.store import SliceStore
+from semcycle.store import SliceStore, voxel_size
 
 TISSUES = ("gm", "wm", "csf")
 MARGIN = 5
@@ -64,7 +64,7 @@ def calibrate(
             called = made.tissue.argmax(axis=1)
             regions |= {name: healthy & (called == index) for index, name in enumerate(TISSUES)}
         for name in PRESETS:
-            scores = make_anomaly_map(x, made, brain, name, checkpoint.preprocess.pixel_mm).scores
+            scores = make_anomaly_map(x, made, brain, name, voxel_size(case.record)).scores
             for region, inside in regions.items():
                 tallies[name, region] += count_scores(scores, np.zeros_like(brain), inside)
         progress(case_id)

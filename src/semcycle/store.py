@@ -30,6 +30,7 @@ from safetensors.numpy import save
 
 from semcycle.errors import StoreError
 from semcycle.files import file_hash, object_hash, read_json, write_bytes, write_json
+from semcycle.volume import ras_spacing
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -90,6 +91,13 @@ def write_case(folder: Path, case: CaseSlices) -> Path:
     path = folder / f"{case.record.case_id}.safetensors"
     write_bytes(path, save(arrays, {"case": json.dumps({"format": FORMAT, "record": asdict(case.record)})}))
     return path
+
+
+def voxel_size(record: CaseRecord) -> tuple[float, float, float]:
+    """Voxel size in mm along the axes ``(S, H, W)`` of a case."""
+    grid = record.preprocess["grid"]
+    pixel = float(grid["pixel_mm"])
+    return ras_spacing(np.array(grid["affine"]))[2], pixel, pixel
 
 
 def read_record(path: Path) -> CaseRecord:

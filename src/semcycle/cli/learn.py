@@ -82,10 +82,10 @@ def score(
     from semcycle.experiment import run_scoring
     from semcycle.report.page import report_scores
     from semcycle.report.tables import by_preset, summary, terminal_table
-    from semcycle.scoring.postprocess import PRESETS, find_preset
+    from semcycle.scoring.postprocess import find_preset
     from semcycle.store import SliceStore
 
-    chosen = list(dict.fromkeys(presets or PRESETS))
+    chosen = list(dict.fromkeys(presets or ("literal", "baur")))
     for preset in chosen:
         find_preset(preset)
     store = SliceStore(data)

@@ -16,12 +16,12 @@ from semcycle.errors import ScoringError, SplitError
 from semcycle.scoring.anomaly_map import Reconstructed
 from semcycle.scoring.code_file import CodeFile
 from semcycle.scoring.counts import ScoreCounts, count_scores
-from semcycle.scoring.lesion_pass import look_at_lesions, voxel_size
+from semcycle.scoring.lesion_pass import look_at_lesions
 from semcycle.scoring.panels import Panel, RunPanel
 from semcycle.scoring.postprocess import make_anomaly_map
 from semcycle.scoring.score_table import CaseRecord, Entry, ReconstructionError, ScoreTable, build_table, pooled
 from semcycle.scoring.thresholds import Threshold, healthy_thresholds, oracle_thresholds, validation_threshold
-from semcycle.store import CaseSlices, SliceStore
+from semcycle.store import CaseSlices, SliceStore, voxel_size
 from semcycle.types import SliceArray, SliceMask
 
 __all__ = ["Contestant", "ScoreTable", "ThresholdData", "evaluate"]
@@ -169,7 +169,7 @@ def _score_case(
         error = ReconstructionError(*sums, int(healthy.sum()), int((lesion & brain).sum()))
         scores = {}
         for preset in presets:
-            mapped = make_anomaly_map(x, made, brain, preset, voxel_size(case, store)).scores
+            mapped = make_anomaly_map(x, made, brain, preset, voxel_size(case.record)).scores
             whole = count_scores(mapped, lesion, region)
             slices = count_scores(mapped[bearing], lesion[bearing], region[bearing])
             record = CaseRecord(
@@ -217,7 +217,7 @@ def _count_for_threshold(
     region = brain | lesion if data.rule == "validation" else brain & ~lesion.any(axis=(1, 2), keepdims=True)
     made = one.reconstruct(x, brain)
     for preset in presets:
-        mapped = make_anomaly_map(x, made, brain, preset, voxel_size(case, data.store))
+        mapped = make_anomaly_map(x, made, brain, preset, voxel_size(case.record))
         yield preset, count_scores(mapped.scores, lesion, region)
 
 

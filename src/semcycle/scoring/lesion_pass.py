@@ -12,8 +12,7 @@ from semcycle.scoring.code_file import CodeFile
 from semcycle.scoring.components import ComponentRule, component_metrics, find_lesions, froc_counts, froc_curve
 from semcycle.scoring.metrics import threshold_at_fpr
 from semcycle.scoring.score_table import Entry, pooled
-from semcycle.store import CaseSlices, SliceStore
-from semcycle.volume import ras_spacing
+from semcycle.store import SliceStore, voxel_size
 
 RULES = ("oracle", "validation", "healthy_1", "model_1")
 """Thresholds that are looked at: measuring surfaces takes a hundred times longer than counting voxels."""
@@ -41,7 +40,7 @@ def look_at_lesions(
         case = store.load(record.case)
         truth = case.lesion > 0
         region = (case.brain > 0) | truth
-        spacing = voxel_size(case, store)
+        spacing = voxel_size(case.record)
         lesions = find_lesions(truth, spacing, rule)
         for number, entry in enumerate(entries):
             key = (entry.run, entry.preset, entry.records[place].case)
@@ -61,9 +60,3 @@ def look_at_lesions(
         )
         for entry, parts, curves in zip(entries, components, froc, strict=True)
     ]
-
-
-def voxel_size(case: CaseSlices, store: SliceStore) -> tuple[float, float, float]:
-    """Voxel size in mm along the axes ``(S, H, W)`` of a case."""
-    pixel = float(store.settings["preprocess"]["pixel_mm"])
-    return ras_spacing(np.array(case.record.preprocess["grid"]["affine"]))[2], pixel, pixel

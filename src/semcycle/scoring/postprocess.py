@@ -73,6 +73,8 @@ PRESETS = {
     "baur": PostProcessing(
         sign="positive", erode_mm=22.5, prior_quantile=0.9, prior_scope="volume", median_size=5
     ),
+    # chosen on the validation cases of the bundled model (tumours), with less blur than served them best, for plaques' sake
+    "smooth": PostProcessing(sign="positive", erode_mm=6.0, gaussian_mm=2.5),
 }  # fmt: skip
 """Name -> post-processing (ambiguities A20 and A21)."""
 
