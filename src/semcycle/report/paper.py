@@ -164,7 +164,7 @@ def _figures(
     blocks = []
     for data, table in loaded.items():
         panels = _spread(table.panels)
-        both = _figure_2(panels)
+        both = figure_2_parts(panels)
         if both:
             figure = panel_figure(panels, preset=preset, runs=list(both), parts=both)
             path = save_figure(figure, out / f"figure2-{data}", ("png", "pdf"))[0]
@@ -174,7 +174,7 @@ def _figures(
             )
             blocks.append(FigureBlock(f"Figure 2, {data}", caption, path))
         if panels:
-            figure = panel_figure(panels, preset=preset, runs=_first_seeds(panels), parts=("reconstruction", "anomaly"))
+            figure = panel_figure(panels, preset=preset, runs=first_seeds(panels), parts=("reconstruction", "anomaly"))
             path = save_figure(figure, out / f"figure3-{data}", ("png", "pdf"))[0]
             caption = (
                 f"Every method's reconstruction and anomaly score ({preset}); residuals share a scale within a row."
@@ -193,16 +193,16 @@ def _figures(
     return blocks
 
 
-def _figure_2(panels: Sequence[Panel]) -> dict[str, tuple[Part, ...]]:
+def figure_2_parts(panels: Sequence[Panel]) -> dict[str, tuple[Part, ...]]:
     """Runs and parts of Figure 2: the two variants of the cycle, where both were scored."""
-    runs = _first_seeds(panels)
+    runs = first_seeds(panels)
     discrete, continuous = ([run for run in runs if SEED.sub("", run) == name][:1] for name in TABLE_1)
     if not discrete or not continuous:
         return {}
     return {discrete[0]: ("tissue", "reconstruction"), continuous[0]: ("GM", "WM", "CSF", "reconstruction")}
 
 
-def _first_seeds(panels: Sequence[Panel]) -> list[str]:
+def first_seeds(panels: Sequence[Panel]) -> list[str]:
     """One run a method."""
     chosen: dict[str, str] = {}
     for run in dict.fromkeys(name for panel in panels for name in panel.runs):
