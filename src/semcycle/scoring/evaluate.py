@@ -16,7 +16,7 @@ from semcycle.errors import ScoringError, SplitError
 from semcycle.scoring.anomaly_map import Reconstructed
 from semcycle.scoring.code_file import CodeFile
 from semcycle.scoring.counts import ScoreCounts, count_scores
-from semcycle.scoring.lesion_pass import look_at_lesions
+from semcycle.scoring.lesion_pass import look_at_lesions, store_cases
 from semcycle.scoring.panels import Panel, RunPanel
 from semcycle.scoring.postprocess import make_anomaly_map
 from semcycle.scoring.score_table import CaseRecord, Entry, ReconstructionError, ScoreTable, build_table, pooled
@@ -111,7 +111,7 @@ def evaluate(
                 chosen = [*oracle_thresholds(pooled(found), len(found)), *given[one.name, preset], *brought]
                 entries.append(Entry(one.name, one.method, preset, found, chosen))
         if lesions:
-            entries = look_at_lesions(entries, store, codes)
+            entries = look_at_lesions(entries, store_cases(entries, store, codes))
     try:
         return build_table(entries, panels, resamples=resamples)
     except ScoringError as error:

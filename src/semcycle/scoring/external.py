@@ -11,8 +11,8 @@ that. So every file is read once, and the scores of the region wait in a tempora
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from semcycle.errors import Failure, ScoringError, SemcycleError
 from semcycle.scoring.codes import CodeFitter, ScoreCode
-from semcycle.scoring.components import ComponentRule, component_metrics, find_lesions, froc_counts, froc_curve
+from semcycle.scoring.components import ComponentRule
 from semcycle.scoring.counts import ScoreCounts, count_scores
-from semcycle.scoring.lesion_pass import FROC_RATES, RULES
+from semcycle.scoring.lesion_pass import LesionCase, look_at_lesions
 from semcycle.scoring.map_panels import MapPictures
 from semcycle.scoring.map_reader import MapVoxels, read_case
-from semcycle.scoring.metrics import threshold_at_fpr
 from semcycle.scoring.pairing import MapCase, Pairing
 from semcycle.scoring.postprocess import PostProcessing, process_map
 from semcycle.scoring.score_table import CaseRecord, Entry, ScoreTable, build_table, pooled
@@ -119,7 +118,7 @@ def score_maps(
             progress(case.case)
         test = _check(kept, failures)
         entries = [_entry(key, number, kept, scales[key], given or {}) for number, key in enumerate(scales)]
-        entries = _look_at_lesions(entries, test, list(scales.values()), rule, progress)
+        entries = look_at_lesions(entries, _lesion_cases(test, list(scales.values()), progress), rule)
     panels = pictures.panels({(one.run, one.preset): pooled(one.records) for one in entries})
     return build_table(entries, panels, resamples=resamples), sorted(failures, key=lambda failure: failure.case_id)
 
@@ -243,37 +242,15 @@ class _Map:
         return found
 
 
-def _look_at_lesions(
-    entries: Sequence[Entry],
-    test: Sequence[_Kept],
-    scales: Sequence[_Scale],
-    rule: ComponentRule | None,
-    progress: Callable[[str], None],
-) -> list[Entry]:
-    """Add what the components of the thresholded maps say, and the FROC curves."""
-    cuts = [[threshold_at_fpr(pooled(entry.records), rate) for rate in FROC_RATES] for entry in entries]
-    components: list[list[dict[str, dict[str, float]]]] = [[] for _ in entries]
-    froc: list[list[NDArray[np.int64]]] = [[] for _ in entries]
+def _lesion_cases(
+    test: Sequence[_Kept], scales: Sequence[_Scale], progress: Callable[[str], None]
+) -> Iterator[LesionCase]:
+    """The test cases as :func:`look_at_lesions` wants them."""
     for one in test:
         brain, truth = one.masks()
-        region = brain | truth
-        lesions = find_lesions(truth, one.spacing, rule)
-        for number, (entry, scale) in enumerate(zip(entries, scales, strict=True)):
-            cut = _Map(scale.code.encode(one.scores(number, scale)), scale.code, region)
-            components[number].append(
-                {
-                    threshold.rule: component_metrics(cut.called(threshold.value), truth, one.spacing, rule)
-                    for threshold in entry.thresholds
-                    if threshold.rule in (*RULES, "given") and not np.isnan(threshold.value)
-                }
-            )
-            froc[number].append(froc_counts(map(cut.called, cuts[number]), lesions))
+        maps = [
+            _Map(scale.code.encode(one.scores(number, scale)), scale.code, brain | truth)
+            for number, scale in enumerate(scales)
+        ]
+        yield LesionCase(truth, one.spacing, [each.called for each in maps])
         progress(one.case.case)
-    return [
-        replace(
-            entry,
-            records=[replace(record, components=some) for record, some in zip(entry.records, parts, strict=True)],
-            froc=froc_curve(curves),
-        )
-        for entry, parts, curves in zip(entries, components, froc, strict=True)
-    ]

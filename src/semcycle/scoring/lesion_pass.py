@@ -1,9 +1,11 @@
-"""The second look at a store's maps: lesions and false alarms at thresholds that the first look has found."""
+"""The second look at the maps: lesions and false alarms at thresholds that the first look has found."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,46 +14,53 @@ from semcycle.scoring.code_file import CodeFile
 from semcycle.scoring.components import ComponentRule, component_metrics, find_lesions, froc_counts, froc_curve
 from semcycle.scoring.metrics import threshold_at_fpr
 from semcycle.scoring.score_table import Entry, pooled
+from semcycle.scoring.surface import Spacing
 from semcycle.store import SliceStore, voxel_size
 
-RULES = ("oracle", "validation", "healthy_1", "model_1")
+RULES = ("oracle", "validation", "healthy_1", "model_1", "given")
 """Thresholds that are looked at: measuring surfaces takes a hundred times longer than counting voxels."""
 FROC_RATES = tuple(np.geomspace(1e-4, 0.2, 14).tolist())
 """False-positive rates of the voxels, on all cases together, that the thresholds of the FROC curve let through."""
 
 
+class LesionCase(NamedTuple):
+    """A case to be looked at again.
+
+    Attributes:
+        truth: ``(S, H, W)``.
+        spacing: Voxel size in mm along these axes.
+        called: For every entry, in their order: threshold -> ``(S, H, W)``, true where its map reaches it.
+    """
+
+    truth: NDArray[np.bool_]
+    spacing: Spacing
+    called: Sequence[Callable[[float], NDArray[np.bool_]]]
+
+
 def look_at_lesions(
-    entries: Sequence[Entry], store: SliceStore, codes: CodeFile, rule: ComponentRule | None = None
+    entries: Sequence[Entry], cases: Iterable[LesionCase], rule: ComponentRule | None = None
 ) -> list[Entry]:
     """Add to every record what the components of its thresholded map say, and to every entry its FROC curve.
 
-    Lesions are components of the truth on the working grid, in the slices of the store.
-
     Args:
         entries: With thresholds, of the same cases.
-        store: Of these cases.
-        codes: Keys ``(run, preset, case)``, kept within brain and lesion.
+        cases: In the order of the entries' records.
         rule: What counts as a lesion, a call and a hit; the default of :class:`ComponentRule` without.
     """
     cuts = [[threshold_at_fpr(pooled(entry.records), rate) for rate in FROC_RATES] for entry in entries]
     components: list[list[dict[str, dict[str, float]]]] = [[] for _ in entries]
     froc: list[list[NDArray[np.int64]]] = [[] for _ in entries]
-    for place, record in enumerate(entries[0].records):
-        case = store.load(record.case)
-        truth = case.lesion > 0
-        region = (case.brain > 0) | truth
-        spacing = voxel_size(case.record)
-        lesions = find_lesions(truth, spacing, rule)
-        for number, entry in enumerate(entries):
-            key = (entry.run, entry.preset, entry.records[place].case)
+    for case in cases:
+        lesions = find_lesions(case.truth, case.spacing, rule)
+        for number, (entry, called) in enumerate(zip(entries, case.called, strict=True)):
             components[number].append(
                 {
-                    one.rule: component_metrics(codes.called(key, region, one.value), truth, spacing, rule)
+                    one.rule: component_metrics(called(one.value), case.truth, case.spacing, rule)
                     for one in entry.thresholds
                     if one.rule in RULES and not np.isnan(one.value)
                 }
             )
-            froc[number].append(froc_counts((codes.called(key, region, cut) for cut in cuts[number]), lesions))
+            froc[number].append(froc_counts(map(called, cuts[number]), lesions))
     return [
         replace(
             entry,
@@ -60,3 +69,19 @@ def look_at_lesions(
         )
         for entry, parts, curves in zip(entries, components, froc, strict=True)
     ]
+
+
+def store_cases(entries: Sequence[Entry], store: SliceStore, codes: CodeFile) -> Iterator[LesionCase]:
+    """The cases of a store; lesions are components of the truth on the working grid, in the slices of the store.
+
+    Args:
+        entries: Of these cases.
+        store: Of these cases.
+        codes: Keys ``(run, preset, case)``, kept within brain and lesion.
+    """
+    for record in entries[0].records:
+        case = store.load(record.case)
+        truth = case.lesion > 0
+        region = (case.brain > 0) | truth
+        called = [partial(codes.called, (entry.run, entry.preset, record.case), region) for entry in entries]
+        yield LesionCase(truth, voxel_size(case.record), called)
