@@ -261,7 +261,7 @@ def test_shipped_recipes(folder, variant):
     settings = recipe.method
     assert (settings.variant, settings.z) == (variant, 128 if variant == "dense" else 1)
     assert (settings.restore_steps, settings.tv_lambda) == (10, 0)
-    assert recipe.training.batch_size == (128 if folder == "paper" else 8)
+    assert recipe.training.batch_size == (128 if folder == "paper" else 4)
 
 
 @pytest.mark.parametrize("changes", VARIANTS)

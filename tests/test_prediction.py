@@ -252,10 +252,9 @@ def test_real_scans_with_and_without_skull(checkpoint, shared_data, tmp_path):
     assert predict_files(scans, checkpoint, tmp_path) == []
     for name, path in scans.items():
         assert nib.load(tmp_path / f"{name}_anomaly.nii.gz").shape == nib.load(path).shape
-    methods = [
-        scan["preprocess"]["brain"]["method"] for scan in json.loads((tmp_path / "run.json").read_text())["scans"]
-    ]
-    assert methods == ["stripped", "bet"]
+    entries = json.loads((tmp_path / "run.json").read_text())["scans"]
+    methods = {entry["name"]: entry["preprocess"]["brain"]["method"] for entry in entries}
+    assert methods == {"stripped": "stripped", "skull": "bet"}
 
 
 def test_steps_in_millimetres_know_the_slices(checkpoint, tmp_path):
