@@ -161,6 +161,31 @@ def test_finished_scans_are_not_done_again_unless_something_changed(checkpoint, 
     assert run(PredictSettings("literal", None)) == 5
 
 
+def test_other_scans_of_the_folder_stay_listed_and_stale_files_go(checkpoint, tmp_path):
+    scans = {code: scan_in(code, tmp_path)[0] for code in ("LPS", "RAS")}
+    out = tmp_path / "out"
+    assert predict_files(scans, checkpoint, out, PredictSettings("literal", CUT)) == []
+    assert (out / "RAS_mask.nii.gz").is_file()
+    only = {"RAS": scans["RAS"]}
+    assert predict_files(only, checkpoint, out, PredictSettings("literal", None), overwrite=True) == []
+    assert list(read_summary(out)["scan"]) == ["LPS", "RAS"]
+    assert not (out / "RAS_mask.nii.gz").exists()
+    assert (out / "LPS_mask.nii.gz").is_file()
+
+
+def test_pages_that_a_fast_run_left_out_are_made_later(checkpoint, tmp_path):
+    path, _ = scan_in("RAS", tmp_path)
+    drawn = []
+
+    def draw(prediction, out, name, entry):
+        drawn.append(name)
+        return []
+
+    for pages in (None, draw, draw, None):
+        assert predict_files({"a": path}, checkpoint, tmp_path / "out", draw=pages) == []
+    assert drawn == ["a"]
+
+
 def test_a_changed_brain_mask_is_a_reason_to_do_a_scan_again(checkpoint, tmp_path):
     path, _ = scan_in("RAS", tmp_path)
     mask = make_scan(tmp_path / "mask.nii.gz", nib.load(path).get_fdata() > 0, AFFINES["RAS"])

@@ -92,15 +92,14 @@ def predict_files(
             settings.tta,
         ]
     )
-    entries = {} if overwrite else _finished(out, how)
-    failures = []
+    entries, failures = _complete(out), []
     for name, path in scans.items():
         started = time.perf_counter()
         try:
             mask = find_brain(path)
             content = file_hash(path) if mask is None else object_hash([file_hash(path), file_hash(mask)])
-            if name not in entries or entries[name]["content"] != content:
-                entries.pop(name, None)
+            before = entries.get(name)
+            if overwrite or before is None or not _is_done(before, content, how, pages=draw is not None):
                 volume = load_volume(path)
                 prediction = predict_volume(
                     checkpoint,
@@ -114,8 +113,10 @@ def predict_files(
                 files = _write(prediction, out, name)
                 entry["seconds"] = round(time.perf_counter() - started, 2)
                 files += draw(prediction, out, name, entry) if draw else []
-                entries[name] = {**entry, "files": files}
+                entries[name] = {**entry, "files": files, "pages": draw is not None}
                 _record(out, checkpoint, settings, entries)
+                for stale in set(before["files"] if before else ()) - set(files):
+                    (out / stale).unlink(missing_ok=True)  # such as the mask of a run with a threshold
         except (SemcycleError, OSError) as error:
             failures.append(Failure(name, str(error)))
         progress(name)
@@ -130,17 +131,21 @@ def read_summary(out: Path) -> pd.DataFrame:
     return table.assign(flags=table["flags"].fillna(""))
 
 
-def _finished(out: Path, how: str) -> dict[str, dict[str, Any]]:
-    """Entries of scans that were done in the same way and whose files are there."""
+def _complete(out: Path) -> dict[str, dict[str, Any]]:
+    """Entries of the scans in the folder whose files are all there, however they were made."""
     try:
-        entries = read_json(out / RECORD)["scans"]
         return {
             entry["name"]: entry
-            for entry in entries
-            if entry["how"] == how and all((out / file).is_file() for file in entry["files"])
+            for entry in read_json(out / RECORD)["scans"]
+            if all((out / file).is_file() for file in entry["files"])
         }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _is_done(entry: Mapping[str, Any], content: str, how: str, *, pages: bool) -> bool:
+    """Whether a scan was predicted from the same content in the same way, with its pages where they are wanted."""
+    return entry["content"] == content and entry["how"] == how and (entry["pages"] or not pages)
 
 
 def _write(prediction: Prediction, out: Path, name: str) -> list[str]:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from semcycle.checkpoint import Checkpoint
 from semcycle.errors import PredictionError
 from semcycle.methods.base import Method, Reconstruction
 from semcycle.preprocess.pipeline import Prepared, preprocess
 from semcycle.scoring.anomaly_map import Reconstructed
+from semcycle.scoring.components import label_components
 from semcycle.scoring.postprocess import make_anomaly_map
 from semcycle.scoring.thresholds import Threshold
 from semcycle.types import SliceArray, SliceMask, TissueSlices, VoxelArray, VoxelMask
@@ -75,8 +75,8 @@ class Prediction:
         if self.threshold is None:
             return None
         called = (self._anomaly >= self.threshold.value) & self.prepared.brain_native
-        labels, count = ndimage.label(called, np.ones((3, 3, 3)))
-        sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] * self.volume.voxel_ml
+        labels, voxels = label_components(called, self.volume.spacing)
+        sizes = voxels * self.volume.voxel_ml
         kept = sizes >= MIN_LESION_ML
         mask = np.concatenate([[False], kept])[labels]
         found = sizes[kept]
