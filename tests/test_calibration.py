@@ -106,6 +106,8 @@ def test_python_interface_refuses_what_is_no_scan(run):
         semcycle.predict(nib.Nifti1Image(np.zeros((4, 4, 4, 2), np.float32), AFFINE), model=run)
     with pytest.raises(VolumeError, match="constant"):
         semcycle.predict(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), AFFINE), model=run)
+    with pytest.raises(VolumeError, match="complex"):
+        semcycle.predict(nib.Nifti1Image(np.ones((4, 4, 4), np.complex64), AFFINE), model=run)
     image = nib.Nifti1Image(ball_brain(seed=10)["t2"], AFFINE)
     with pytest.raises(GeometryError, match="scan's grid"):
         semcycle.predict(image, model=run, brain_mask=np.ones((3, 3, 3)))

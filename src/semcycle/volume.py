@@ -80,15 +80,7 @@ def load_volume(path: Path) -> Volume:
             one constant value.
         GeometryError: The affine is singular or not finite.
     """
-    data, affine, header = _read(path)
-    if not np.isfinite(data).all():
-        count = int(np.size(data) - np.isfinite(data).sum())
-        msg = f"{path}: expected finite intensities, got {count} NaN or Inf voxels; set them to 0 or export again"
-        raise VolumeError(msg)
-    if data.min() == data.max():
-        msg = f"{path}: expected a scan, got one constant value ({data.flat[0]:g}); export it again"
-        raise VolumeError(msg)
-    return Volume(data, affine, str(path), header, _doubts(header, data.shape))
+    return _check_scan(load_map(path))
 
 
 def load_map(path: Path) -> Volume:
@@ -176,29 +168,19 @@ def from_nibabel(image: Any, like: Volume | None = None) -> Volume:
         VolumeError: It is neither, not 3-D, not finite, or (without ``like``) one constant value.
         GeometryError: The affine is singular, or the grid is not that of ``like``.
     """
-    affine = getattr(image, "affine", None if like is None else like.affine)
-    if affine is None or not (hasattr(image, "dataobj") or isinstance(image, np.ndarray)):
+    if isinstance(image, np.ndarray) and like is not None:
+        image = as_nibabel(image, like.affine)
+    if not hasattr(image, "dataobj"):
         msg = f"expected a path or a nibabel image, got {type(image).__name__}; wrap arrays in nibabel.Nifti1Image(array, affine)"
         raise VolumeError(msg)
-    data = np.asarray(getattr(image, "dataobj", image), np.float32)
-    data = data.reshape(data.shape[:3]) if data.ndim > 3 and set(data.shape[3:]) == {1} else data
-    if data.ndim != 3 or min(data.shape) < 2 or not np.isfinite(data).all():
-        msg = f"expected a 3-D scan of finite values, got shape {data.shape}; extract one volume and set NaN to 0"
-        raise VolumeError(msg)
-    affine = np.asarray(affine, float)
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        msg = "expected an invertible affine, got a singular one; repair the image"
-        raise GeometryError(msg)
-    if like is None and data.min() == data.max():
-        msg = f"expected a scan, got one constant value ({data.flat[0]:g})"
-        raise VolumeError(msg)
+    data, affine, header = _unpack(image, "<image>")
+    made = _check_scan(Volume(data, affine, "<image>", header, _doubts(header, data.shape)), constant=like is not None)
     if like is not None and (
         data.shape != like.shape or _corner_distance(affine, like.affine, like.shape) > 0.1 * min(like.spacing)
     ):
         msg = f"expected the mask on the scan's grid {like.shape}, got {data.shape} or another affine; resample it"
         raise GeometryError(msg)
-    header = getattr(image, "header", None)
-    return Volume(np.ascontiguousarray(data), affine, "<image>", header, _doubts(header, data.shape))
+    return made
 
 
 def as_nibabel(data: NDArray[Any], affine: Affine) -> Any:
@@ -218,29 +200,48 @@ def _read(path: Path) -> tuple[VoxelArray, Affine, Any]:
         msg = f"{path}: expected an image file, found none; check the path"
         raise VolumeError(msg)
     try:
-        image: Any = nib.load(path)
-        stored = image.get_data_dtype()
-        if stored.fields is not None or stored.kind == "c":
-            msg = f"{path}: expected one grey value a voxel, got {stored} (colour or complex); convert it to a scalar image"
-            raise VolumeError(msg)
-        shape = tuple(image.shape)
-        while len(shape) > 3 and shape[-1] == 1:
-            shape = shape[:-1]
-        if len(shape) != 3 or min(shape) < 2:
-            msg = f"{path}: expected a 3-D scan, got shape {tuple(image.shape)}; extract one volume"
-            raise VolumeError(msg)
-        data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-        affine = np.asarray(image.affine, dtype=float)
+        return _unpack(nib.load(path), str(path))
     except VolumeError:
         raise
     except (OSError, EOFError, zlib.error, ImageFileError, ValueError, KeyError, TypeError) as error:
         detail = " ".join(str(error).split())[:160] or type(error).__name__
         msg = f"{path}: expected a readable image, got a damaged or foreign file ({detail}); copy or export it again"
         raise VolumeError(msg) from error
+
+
+def _unpack(image: Any, source: str) -> tuple[VoxelArray, Affine, Any]:
+    """Array, affine and header of a nibabel image that is one 3-D volume of grey values."""
+    stored = image.get_data_dtype()
+    if stored.fields is not None or stored.kind == "c":
+        msg = (
+            f"{source}: expected one grey value a voxel, got {stored} (colour or complex); convert it to a scalar image"
+        )
+        raise VolumeError(msg)
+    shape = tuple(image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 2:
+        msg = f"{source}: expected a 3-D scan, got shape {tuple(image.shape)}; extract one volume"
+        raise VolumeError(msg)
+    data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+    affine = np.asarray(image.affine, dtype=float)
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        msg = f"{path}: expected an invertible affine, got a singular one; repair the header (sform/qform)"
+        msg = f"{source}: expected an invertible affine, got a singular one; repair the header (sform/qform)"
         raise GeometryError(msg)
     return data, affine, image.header
+
+
+def _check_scan(volume: Volume, *, constant: bool = False) -> Volume:
+    """Refuse what is not finite, or (unless ``constant``) has one value."""
+    data, source = volume.data, volume.source
+    if not np.isfinite(data).all():
+        count = int(np.size(data) - np.isfinite(data).sum())
+        msg = f"{source}: expected finite intensities, got {count} NaN or Inf voxels; set them to 0 or export again"
+        raise VolumeError(msg)
+    if not constant and data.min() == data.max():
+        msg = f"{source}: expected a scan, got one constant value ({data.flat[0]:g}); export it again"
+        raise VolumeError(msg)
+    return volume
 
 
 def _doubts(header: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
