@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from semcycle.checkpoint import load_checkpoint
-from semcycle.models_index import DEFAULT, find_model
+from semcycle.training.checkpoint import load_checkpoint
+from semcycle.training.shipped import DEFAULT, find_model
 
 BATCH = 32
 Slices = np.ndarray

@@ -21,8 +21,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semcycle.scoring.filters import erode, flatten_small, median, smooth
-from semcycle.scoring.surface import bounding_box
+from semcycle.masks import bounding_box
+from semcycle.prediction.filters import erode, flatten_small, median, smooth
 from semcycle.volume import load_volume, to_ras
 
 SHAPE = (155, 240, 240)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from semcycle.checkpoint import load_checkpoint
-from semcycle.prediction import reconstruct_slices
+from semcycle.prediction.postprocess import make_anomaly_map
+from semcycle.prediction.prediction import reconstruct_slices
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import panel_figure
 from semcycle.scoring.panels import Panel, RunPanel
-from semcycle.scoring.postprocess import make_anomaly_map
-from semcycle.store import SliceStore, voxel_size
+from semcycle.store.slice_store import SliceStore, voxel_size
+from semcycle.training.checkpoint import load_checkpoint
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import panel_figure
-from semcycle.report.paper import figure_2_parts, first_seeds
 from semcycle.scoring.evaluate import ScoreTable
+from semcycle.studies.paper_report import figure_2_parts, first_seeds
 
 
 def main() -> None:

@@ -52,9 +52,9 @@ def make_cases(voxels: int) -> Iterator[Scored]:
 
 def semcycle(voxels: int) -> Found:
     """Counts, AUPRC, best Dice, 2,000 resamples."""
-    from semcycle.scoring.bootstrap import SubjectBootstrap
-    from semcycle.scoring.counts import ScoreCounts, count_scores
-    from semcycle.scoring.metrics import auprc, best_dice
+    from semcycle.scoring.metrics.bootstrap import SubjectBootstrap
+    from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
+    from semcycle.scoring.metrics.metrics import auprc, best_dice
 
     counts, counting = [], 0.0
     for scores, truth in make_cases(voxels):

@@ -1,6 +1,7 @@
 """Tiny generated brains, stores and settings shared by the tests."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,8 @@ def ball_cases(tmp_path_factory) -> list[Case]:
 @pytest.fixture(scope="session")
 def ball_store(ball_cases, tmp_path_factory):
     """A finished store of :func:`ball_cases` with tissue maps, 32 x 32 pixels of 7 mm."""
-    from semcycle.prepare import prepare
-    from semcycle.store import SliceStore
+    from semcycle.store.prepare import prepare
+    from semcycle.store.slice_store import SliceStore
     from semcycle.tissue.maps import ImportedMaps
 
     folder = tmp_path_factory.mktemp("store") / "store"
@@ -73,7 +74,7 @@ def ball_store(ball_cases, tmp_path_factory):
 
 def tiny_recipe(**changes):
     """A cycle recipe that trains in a second; ``changes`` update its method section."""
-    from semcycle.recipe import parse_recipe
+    from semcycle.training.recipe import parse_recipe
 
     method = {
         "name": "cycle",
@@ -98,3 +99,19 @@ def make_scan(path: Path, data, affine=None) -> Path:
     affine = np.diag([6.0, 6.0, 6.0, 1.0]) if affine is None else affine
     save_volume(path, np.asarray(data, np.float32), make_volume(np.zeros((1, 1, 1)), affine))
     return path
+
+
+def semcycle(*words, expect=0):
+    """Run the command in this process, as a shell would; returns what it printed to both streams."""
+    from semcycle import cli
+
+    def run():
+        sys.argv = ["semcycle", *map(str, words)]
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return stop.code or 0
+        return 0
+
+    code = run()
+    assert code == expect, f"semcycle {' '.join(map(str, words))} exited with {code}"

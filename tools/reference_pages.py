@@ -16,15 +16,15 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from semcycle.augment import AugmentationSettings
 from semcycle.cli import app
 from semcycle.files import write_bytes
 from semcycle.methods import METHODS, method_class
+from semcycle.prediction.postprocess import PRESETS, PostProcessing
 from semcycle.preprocess.pipeline import PreprocessSettings
-from semcycle.recipe import TrainingSettings
-from semcycle.recipes_index import recipe_folder, shipped_recipes
-from semcycle.scoring.postprocess import PRESETS, PostProcessing
-from semcycle.slices import SliceSettings
+from semcycle.store.augment import AugmentationSettings
+from semcycle.training.recipe import TrainingSettings
+from semcycle.training.shipped import recipe_folder, shipped_recipes
+from semcycle.training.slices import SliceSettings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 NOTE = "<!-- Written by tools/reference_pages.py; `make reference` writes it again. -->\n\n"
@@ -139,7 +139,7 @@ def _settings() -> str:
         *_model(PreprocessSettings),
         "## Augmented stores\n",
         "`semcycle augment` sets `copies`, `every` and `seed`; the others are Python's "
-        "(`semcycle.augment.AugmentationSettings`).\n",
+        "(`semcycle.store.augment.AugmentationSettings`).\n",
         *_model(AugmentationSettings),
         "## Post-processing\n",
         "The steps from a reconstruction to an anomaly map, in this order. A preset is a name, or a name with changes: "

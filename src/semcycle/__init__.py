@@ -1,17 +1,17 @@
 """semcycle: unsupervised anomaly segmentation for brain MRI by image-semantic cycle translation.
 
-``semcycle.predict(scan)`` finds anomalies in a T2 scan with the bundled model; see :func:`semcycle.api.predict`.
+``semcycle.predict(scan)`` finds anomalies in a T2 scan with the bundled model; see :func:`semcycle.prediction.predict.predict`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semcycle.api import predict
-    from semcycle.prediction import Prediction
+    from semcycle.prediction.predict import predict
+    from semcycle.prediction.prediction import Prediction
 
 __version__ = "0.1.0"
-_LAZY = {"predict": "semcycle.api", "Prediction": "semcycle.prediction"}
+_LAZY = {"predict": "semcycle.prediction.predict", "Prediction": "semcycle.prediction.prediction"}
 __all__ = ["Prediction", "__version__", "predict"]
 
 

@@ -39,5 +39,11 @@ MaskBatch: TypeAlias = "Tensor"
 TissueBatch: TypeAlias = "Tensor"
 """``(B, 3, H, W)`` probabilities of GM, WM, CSF."""
 
+Spacing: TypeAlias = tuple[float, float, float]
+"""Voxel size in mm along three axes."""
+
+Box: TypeAlias = tuple[slice, slice, slice]
+"""A part of a volume."""
+
 TISSUES = ("gm", "wm", "csf")
 """Order of the tissue channels everywhere."""

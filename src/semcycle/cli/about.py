@@ -18,9 +18,8 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] 
     import platform
     from importlib.metadata import version
 
-    from semcycle.models_index import bundled_models
-    from semcycle.recipes_index import shipped_recipes
     from semcycle.tissue import TISSUE
+    from semcycle.training.shipped import bundled_models, shipped_recipes
 
     content: dict[str, Any] = {
         "semcycle": __version__,

@@ -14,7 +14,7 @@ from semcycle.console import err, out, progress_over
 from semcycle.tissue import TISSUE, tissue_provider
 
 if TYPE_CHECKING:
-    from semcycle.store import SliceStore
+    from semcycle.store.slice_store import SliceStore
 
 simulate = typer.Typer(no_args_is_help=True, help="Make scans: of BrainWeb's models, or phantoms.")
 
@@ -54,10 +54,10 @@ def prepare(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Turn a cohort's scans into a slice store. A killed run is continued by the same command."""
-    from semcycle.prepare import prepare as prepare_store
     from semcycle.preprocess.pipeline import PreprocessSettings
-    from semcycle.report.quality_page import quality_report
-    from semcycle.store import SliceStore
+    from semcycle.report.store_page import quality_report
+    from semcycle.store.prepare import prepare as prepare_store
+    from semcycle.store.slice_store import SliceStore
 
     layout = get_cohort(cohort)
     settings = PreprocessSettings(
@@ -94,7 +94,7 @@ def simulate_brainweb(
     seed: Annotated[int, typer.Option(help="Same seed, same scans.")] = 0,
 ) -> None:
     """Simulate T2 scans of BrainWeb's anatomical models, with their exact tissue maps, as a cohort."""
-    from semcycle.cohorts import brainweb
+    from semcycle.cohorts.simulated import brainweb
 
     how = brainweb.Acquisition(tr=tr, te=te, noise=noise, bias=bias, factor=factor, skull=skull, vary=vary)
     with progress_over("simulate", len(brainweb.find_models(models))) as done:
@@ -114,7 +114,7 @@ def simulate_phantom(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Make the demo's phantoms, healthy and with lesions, as a cohort."""
-    from semcycle.cohorts.phantom import write_cohort
+    from semcycle.cohorts.simulated.phantom import write_cohort
 
     with progress_over("simulate", healthy + lesions) as done:
         cases = write_cohort(
@@ -134,9 +134,9 @@ def augment(
     seed: Annotated[int, typer.Option(help="Same seed, same copies.")] = 0,
 ) -> None:
     """Join stores and add copies of their cases as other scanners would have shown them."""
-    from semcycle.augment import AugmentationSettings, augment_stores
-    from semcycle.split import read_split
-    from semcycle.store import SliceStore
+    from semcycle.store.augment import AugmentationSettings, augment_stores
+    from semcycle.store.slice_store import SliceStore
+    from semcycle.store.split import read_split
 
     opened = [SliceStore(store) for store in stores]
     settings = AugmentationSettings(copies=copies, every=every, seed=seed)
@@ -155,8 +155,8 @@ def split(
     seed: Annotated[int, typer.Option(help="Same seed, same split.")] = 0,
 ) -> None:
     """Split a store's cases into train and test, by subject, stratified by group."""
-    from semcycle.split import make_split
-    from semcycle.store import SliceStore
+    from semcycle.store.slice_store import SliceStore
+    from semcycle.store.split import make_split
 
     made = make_split(SliceStore(data), test_fraction=test_fraction, seed=seed)
     made.save(file)

@@ -49,12 +49,12 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score anomaly maps of any tool, in NIfTI files of any value range, as `semcycle score` scores its own."""
+    from semcycle.config import change_settings
     from semcycle.files import write_failures, write_json
-    from semcycle.report.page import report_scores
+    from semcycle.report.scores_page import report_scores
     from semcycle.report.tables import by_preset, summary, terminal_table
-    from semcycle.scoring.components import ComponentRule
     from semcycle.scoring.external import AS_IS, map_steps, score_maps
-    from semcycle.scoring.words import change_settings
+    from semcycle.scoring.metrics.lesions import ComponentRule
 
     chosen = list(dict.fromkeys(presets or [AS_IS]))
     for preset in chosen:

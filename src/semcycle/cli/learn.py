@@ -17,8 +17,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the phantom cohort and of the training.")] = 0,
 ) -> None:
     """Make a phantom cohort, then prepare, train, score and report it: the whole path in minutes."""
-    from semcycle.demo import run_demo
     from semcycle.report.tables import terminal_table
+    from semcycle.studies.demo import run_demo
 
     table, page = run_demo(out_folder, seed=seed)
     out.print(terminal_table(table))
@@ -38,10 +38,10 @@ def train(
     precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed.")] = "32-true",
 ) -> None:
     """Train all stages of a recipe."""
-    from semcycle.experiment import run_training
-    from semcycle.recipe import load_recipe
-    from semcycle.store import SliceStore
+    from semcycle.store.slice_store import SliceStore
+    from semcycle.studies.running import run_training
     from semcycle.training import Hardware
+    from semcycle.training.recipe import load_recipe
 
     settings, store = load_recipe(recipe), SliceStore(data)
     cases, _ = split_cases(split_file, store)
@@ -79,11 +79,11 @@ def score(
     device: Device = "cpu",
 ) -> None:
     """Score any number of runs and the intensity baseline in one table."""
-    from semcycle.experiment import run_scoring
-    from semcycle.report.page import report_scores
+    from semcycle.prediction.postprocess import find_preset
+    from semcycle.report.scores_page import report_scores
     from semcycle.report.tables import by_preset, summary, terminal_table
-    from semcycle.scoring.postprocess import find_preset
-    from semcycle.store import SliceStore
+    from semcycle.store.slice_store import SliceStore
+    from semcycle.studies.running import run_scoring
 
     chosen = list(dict.fromkeys(presets or ("literal", "baur")))
     for preset in chosen:
@@ -133,7 +133,7 @@ def paper(
     workers: Annotated[int, typer.Option(min=1, help="Processes that prepare cases.")] = 1,
 ) -> None:
     """Run the paper's experiment: every method, Tables 1 and 2, Figures 2 to 4. The same command continues after a kill."""
-    from semcycle.paper import PaperSettings, open_store, run_paper
+    from semcycle.studies.paper import PaperSettings, open_store, run_paper
 
     first = open_store(brats, "brats", folder / "stores" / "brats", tissue, tissue_dir, workers)
     other = open_store(isles, second, folder / "stores" / "second", tissue, None, workers) if isles else None
@@ -147,7 +147,7 @@ def paper(
 
 def report(scores: Annotated[Path, typer.Argument(help="Folder made by `semcycle score`.")]) -> None:
     """Write the HTML page of a score folder again."""
-    from semcycle.report.page import report_scores
+    from semcycle.report.scores_page import report_scores
 
     out.print(f"report: {report_scores(scores)}")
 

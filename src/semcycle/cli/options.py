@@ -10,7 +10,7 @@ import typer
 from semcycle.console import err, show_failures
 
 if TYPE_CHECKING:
-    from semcycle.store import SliceStore
+    from semcycle.store.slice_store import SliceStore
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for what is made.")]
 Data = Annotated[Path, typer.Option("--data", help="Slice store made by `semcycle prepare`.")]
@@ -19,7 +19,7 @@ Device = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cu
 
 def split_cases(file: Path | None, store: SliceStore) -> tuple[list[str], list[str]]:
     """Training and test cases; without a split every case is both."""
-    from semcycle.split import load_split
+    from semcycle.store.split import load_split
 
     if file is None:
         return store.case_ids, store.case_ids

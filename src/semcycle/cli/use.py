@@ -10,7 +10,7 @@ import typer
 from semcycle.cli.options import Data, Device, Out, finish
 from semcycle.console import out, progress_over
 from semcycle.errors import SemcycleError
-from semcycle.models_index import DEFAULT, find_model
+from semcycle.training.shipped import DEFAULT, find_model
 
 
 def predict(
@@ -40,12 +40,12 @@ def predict(
     """Find anomalies in scans: maps, lesion mask, tissue and healthy reconstruction on their own grids, and a report."""
     import json
 
-    from semcycle.batch import PredictSettings, predict_files, read_summary
-    from semcycle.calibration import find_threshold
-    from semcycle.checkpoint import load_checkpoint
-    from semcycle.pages import draw_scan, write_index
-    from semcycle.scans import find_mask, find_scans
-    from semcycle.scoring.postprocess import find_preset
+    from semcycle.prediction.folder import PredictSettings, predict_files, read_summary
+    from semcycle.prediction.postprocess import find_preset
+    from semcycle.prediction.scans import find_mask, find_scans
+    from semcycle.report.pages import draw_scan, write_index
+    from semcycle.training.calibration import find_threshold
+    from semcycle.training.checkpoint import load_checkpoint
 
     if preset != "auto":
         find_preset(preset)
@@ -89,10 +89,10 @@ def calibrate(
     source: Annotated[str, typer.Option(help="The healthy data in words; the store's cohort without.")] = "",
 ) -> None:
     """Find the scores that 1, 2 and 5 % of healthy voxels pass, and keep them with the model."""
-    from semcycle.calibrate import calibrate as find_thresholds
-    from semcycle.checkpoint import load_checkpoint
-    from semcycle.split import read_split
-    from semcycle.store import SliceStore
+    from semcycle.scoring.calibrate import calibrate as find_thresholds
+    from semcycle.store.slice_store import SliceStore
+    from semcycle.store.split import read_split
+    from semcycle.training.checkpoint import load_checkpoint
 
     store, checkpoint = SliceStore(data), load_checkpoint(run)
     cases = [case for case in read_split(split_file).test if case in store.case_ids] if split_file else store.case_ids
@@ -109,7 +109,7 @@ def export(
     folder: Out,
 ) -> None:
     """Pack a run for others: half-precision weights, its record and its thresholds."""
-    from semcycle.checkpoint import export_checkpoint
+    from semcycle.training.checkpoint import export_checkpoint
 
     made = export_checkpoint(run, folder)
     out.print(f"model: {made} ({made.stat().st_size / 1e6:.1f} MB)")

@@ -4,13 +4,13 @@ import difflib
 
 from semcycle.cohorts.base import Case, Cohort, Listing
 from semcycle.cohorts.bids import Bids
-from semcycle.cohorts.brainweb import BrainWeb
 from semcycle.cohorts.brats import Brats
 from semcycle.cohorts.isles2015 import Isles2015
 from semcycle.cohorts.ixi import Ixi
 from semcycle.cohorts.manifest import Manifest
 from semcycle.cohorts.mslub import Mslub
-from semcycle.cohorts.phantom import Phantom
+from semcycle.cohorts.simulated.brainweb import BrainWeb
+from semcycle.cohorts.simulated.phantom import Phantom
 from semcycle.errors import LayoutError
 
 COHORTS: dict[str, Cohort] = {

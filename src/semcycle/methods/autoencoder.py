@@ -20,10 +20,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semcycle.methods.augment import AugmentSettings, augment_geometry
-from semcycle.methods.base import Batch, Config, Method, Player, Reconstruction, Reference, Stage, Step
-from semcycle.networks.bottleneck import DenseAutoencoder, SpatialAutoencoder
-from semcycle.networks.unified import UnifiedNorm
+from semcycle.config import Config
+from semcycle.methods.base import Batch, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.networks.bottleneck import DenseAutoencoder, SpatialAutoencoder
+from semcycle.methods.networks.unified import UnifiedNorm
+from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
 from semcycle.types import ImageBatch, MaskBatch
 
 

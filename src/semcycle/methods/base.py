@@ -8,17 +8,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from semcycle.scoring.anomaly_map import Reconstructed
-from semcycle.types import ImageBatch, MaskBatch, SliceArray, SliceMask, TissueBatch
-
-
-class Config(BaseModel):
-    """Base of the settings in a recipe: strict, frozen, unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+from semcycle.config import Config
+from semcycle.types import ImageBatch, MaskBatch, SliceArray, SliceMask, TissueBatch, TissueSlices
 
 
 class Batch(NamedTuple):
@@ -99,6 +92,20 @@ class Reconstruction(NamedTuple):
     image: ImageBatch
     tissue: TissueBatch | None = None
     score: ImageBatch | None = None
+
+
+class Reconstructed(NamedTuple):
+    """What a method made of a scan's slices.
+
+    Attributes:
+        image: ``(S, H, W)`` healthy reconstruction in [0, 1].
+        tissue: ``(S, 3, H, W)`` GM, WM, CSF where the method has them.
+        score: ``(S, H, W)`` anomaly score in [0, 1] where it is something else than the residual.
+    """
+
+    image: SliceArray
+    tissue: TissueSlices | None = None
+    score: SliceArray | None = None
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from semcycle.methods.augment import AugmentSettings, augment_geometry
+from semcycle.config import Config
 from semcycle.methods.autoencoder import l1_sum
-from semcycle.methods.base import Batch, Config, Reference, Step
+from semcycle.methods.base import Batch, Reference, Step
+from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
 from semcycle.methods.vae import VAE, VAESettings
 from semcycle.types import ImageBatch, MaskBatch
 

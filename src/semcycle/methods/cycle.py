@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from semcycle.config import Config
 from semcycle.methods.adversarial import ADVERSARIAL
-from semcycle.methods.augment import AugmentSettings, augment_geometry, augment_intensity
-from semcycle.methods.base import Batch, Config, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.base import Batch, Method, Player, Reconstructed, Reconstruction, Reference, Stage, Step
 from semcycle.methods.contrast import match_contrast
+from semcycle.methods.networks import build_discriminator, build_generator, init_weights
+from semcycle.methods.networks.unet import UNet
+from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry, augment_intensity
 from semcycle.methods.semantics import generator_input, hard_labels, one_hot, with_background
-from semcycle.networks import build_discriminator, build_generator, init_weights
-from semcycle.networks.unet import UNet
-from semcycle.scoring.anomaly_map import Reconstructed
 from semcycle.types import ImageBatch, MaskBatch, SliceArray, SliceMask, TissueBatch
 
 Norm = Literal["batch", "instance", "group", "none"]

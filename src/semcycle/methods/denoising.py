@@ -10,7 +10,7 @@ What the authors' code does, and what this file does otherwise:
   by one random shift a batch (any number of pixels, around the edge), added in the brain; sums are not clamped. As here.
 * Loss: squared error in the brain, as a mean over all pixels of the batch. As here, lesions left out too.
 * Network: four levels of 64 to 512 channels with two convolutions each, weight-standardised, reflection-padded, each
-  followed by swish and then group norm, and average pooling. Here :class:`semcycle.networks.unet.UNet` with as many
+  followed by swish and then group norm, and average pooling. Here :class:`semcycle.methods.networks.unet.UNet` with as many
   levels: zero padding, group norm and then ReLU, max pooling, no weight standardisation.
 * Optimiser: Adam with AMSGrad, betas (0.9, 0.999), weight decay 1e-5, learning rate 1e-4 on a cosine that repeats
   every 200 rounds of 32 steps, 2100 rounds of batches of 16. Here plain Adam; the recipe's cosine falls once.
@@ -28,8 +28,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from semcycle.methods.base import Batch, Config, Method, Player, Reconstruction, Reference, Stage, Step
-from semcycle.networks.unet import UNet
+from semcycle.config import Config
+from semcycle.methods.base import Batch, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.networks.unet import UNet
 from semcycle.types import ImageBatch, MaskBatch
 
 

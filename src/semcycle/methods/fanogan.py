@@ -32,8 +32,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semcycle.methods.base import Batch, Config, Method, Player, Reconstruction, Reference, Stage, Step
-from semcycle.networks.fanogan import Critic, LatentEncoder, LatentGenerator, gradient_penalty
+from semcycle.config import Config
+from semcycle.methods.base import Batch, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.networks.fanogan import Critic, LatentEncoder, LatentGenerator, gradient_penalty
 from semcycle.types import ImageBatch, MaskBatch
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import torch
 
-from semcycle.methods.base import Batch, Config, Method, Reconstruction, Reference, Stage, Step
+from semcycle.config import Config
+from semcycle.methods.base import Batch, Method, Reconstruction, Reference, Stage, Step
 from semcycle.types import ImageBatch, MaskBatch
 
 

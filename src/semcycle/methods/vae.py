@@ -29,11 +29,12 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from semcycle.methods.augment import AugmentSettings, augment_geometry
+from semcycle.config import Config
 from semcycle.methods.autoencoder import l1_sum
-from semcycle.methods.base import Batch, Config, Method, Player, Reconstruction, Reference, Stage, Step
-from semcycle.networks.bottleneck import Noise, VariationalAutoencoder
-from semcycle.networks.unified import UnifiedNorm
+from semcycle.methods.base import Batch, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.networks.bottleneck import Noise, VariationalAutoencoder
+from semcycle.methods.networks.unified import UnifiedNorm
+from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
 from semcycle.types import ImageBatch, MaskBatch
 
 

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from semcycle.config import Config
 from semcycle.errors import BrainMaskError
 from semcycle.preprocess.bias import fit_bias
 from semcycle.preprocess.brain_mask import (
@@ -23,10 +24,8 @@ from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
 from semcycle.volume import Volume
 
 
-class PreprocessSettings(BaseModel):
+class PreprocessSettings(Config):
     """How scans become slices. A store and the runs trained on it carry these settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     modality: str = "t2"
     """Which image of a case is used."""

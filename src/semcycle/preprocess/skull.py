@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from semcycle.errors import BrainMaskError
 from semcycle.preprocess.brain_mask import clean_mask
-from semcycle.registration import linear_template_brain
+from semcycle.template import linear_template_brain
 from semcycle.types import VoxelMask
 from semcycle.volume import Volume, as_nibabel, from_ras, ras_spacing, to_ras
 

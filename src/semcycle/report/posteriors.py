@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from semcycle.methods.base import Reconstructed
 from semcycle.report.canvas import STYLE, TISSUE_COLOURS, make_figure
-from semcycle.scoring.anomaly_map import Reconstructed
-from semcycle.store import SliceStore
+from semcycle.store.slice_store import SliceStore
 from semcycle.types import TISSUES, SliceArray, SliceMask
 
 

@@ -17,8 +17,8 @@ from scipy import ndimage
 
 from semcycle.errors import GeometryError, PredictionError
 from semcycle.report.canvas import ANOMALY_MAP
+from semcycle.report.histogram import draw_histogram
 from semcycle.report.html import RESEARCH_ONLY, RESIDUAL_LIMITS, embed_picture, list_facts, write_html
-from semcycle.report.score_histogram import draw_histogram
 from semcycle.report.viewer import embed_viewer
 from semcycle.types import Affine, VoxelArray, VoxelMask
 

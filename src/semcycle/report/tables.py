@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from semcycle.errors import ScoringError
-from semcycle.scoring.policies import POLICIES
+from semcycle.scoring.metrics.policies import POLICIES
 
 DIGITS = 3
 """Digits after the point of every score in a table for people; CSV keeps more."""

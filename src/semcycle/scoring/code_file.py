@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError
-from semcycle.scoring.codes import UNIT, ScoreCode
+from semcycle.scoring.metrics.codes import UNIT, ScoreCode
 
 
 class CodeFile:

@@ -13,15 +13,16 @@ from typing import Literal
 import numpy as np
 
 from semcycle.errors import ScoringError, SplitError
-from semcycle.scoring.anomaly_map import Reconstructed
+from semcycle.methods.base import Reconstructed
+from semcycle.prediction.postprocess import make_anomaly_map
 from semcycle.scoring.code_file import CodeFile
-from semcycle.scoring.counts import ScoreCounts, count_scores
 from semcycle.scoring.lesion_pass import look_at_lesions, store_cases
+from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
 from semcycle.scoring.panels import Panel, RunPanel
-from semcycle.scoring.postprocess import make_anomaly_map
 from semcycle.scoring.score_table import CaseRecord, Entry, ReconstructionError, ScoreTable, build_table, pooled
-from semcycle.scoring.thresholds import Threshold, healthy_thresholds, oracle_thresholds, validation_threshold
-from semcycle.store import CaseSlices, SliceStore, voxel_size
+from semcycle.scoring.thresholds import healthy_thresholds, oracle_thresholds, validation_threshold
+from semcycle.store.slice_store import CaseSlices, SliceStore, voxel_size
+from semcycle.training.calibration import Threshold
 from semcycle.types import SliceArray, SliceMask
 
 __all__ = ["Contestant", "ScoreTable", "ThresholdData", "evaluate"]

@@ -19,19 +19,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from semcycle.config import change_settings
 from semcycle.errors import Failure, ScoringError, SemcycleError
-from semcycle.scoring.codes import CodeFitter, ScoreCode
-from semcycle.scoring.components import ComponentRule
-from semcycle.scoring.counts import ScoreCounts, count_scores
+from semcycle.masks import bounding_box
+from semcycle.prediction.postprocess import PostProcessing, process_map
 from semcycle.scoring.lesion_pass import LesionCase, look_at_lesions
 from semcycle.scoring.map_panels import MapPictures
 from semcycle.scoring.map_reader import MapVoxels, read_case
+from semcycle.scoring.metrics.codes import CodeFitter, ScoreCode
+from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
+from semcycle.scoring.metrics.lesions import ComponentRule
 from semcycle.scoring.pairing import MapCase, Pairing
-from semcycle.scoring.postprocess import PostProcessing, process_map
 from semcycle.scoring.score_table import CaseRecord, Entry, ScoreTable, build_table, pooled
-from semcycle.scoring.surface import Spacing, bounding_box
-from semcycle.scoring.thresholds import Threshold, healthy_thresholds, oracle_thresholds, validation_threshold
-from semcycle.scoring.words import change_settings
+from semcycle.scoring.thresholds import healthy_thresholds, oracle_thresholds, validation_threshold
+from semcycle.training.calibration import Threshold
+from semcycle.types import Spacing
 
 AS_IS = "as_is"
 """Preset of maps that are scored as they are."""

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.scoring.code_file import CodeFile
-from semcycle.scoring.components import ComponentRule, component_metrics, find_lesions, froc_counts, froc_curve
-from semcycle.scoring.metrics import threshold_at_fpr
+from semcycle.scoring.metrics.lesions import ComponentRule, component_metrics, find_lesions, froc_counts, froc_curve
+from semcycle.scoring.metrics.metrics import threshold_at_fpr
 from semcycle.scoring.score_table import Entry, pooled
-from semcycle.scoring.surface import Spacing
-from semcycle.store import SliceStore, voxel_size
+from semcycle.store.slice_store import SliceStore, voxel_size
+from semcycle.types import Spacing
 
 RULES = ("oracle", "validation", "healthy_1", "model_1", "given")
 """Thresholds that are looked at: measuring surfaces takes a hundred times longer than counting voxels."""

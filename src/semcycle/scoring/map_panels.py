@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from semcycle.scoring.counts import ScoreCounts
 from semcycle.scoring.map_reader import MapVoxels
-from semcycle.scoring.metrics import threshold_at_fpr
+from semcycle.scoring.metrics.counts import ScoreCounts
+from semcycle.scoring.metrics.metrics import threshold_at_fpr
 from semcycle.scoring.panels import Panel, RunPanel
 
 MOST = 12

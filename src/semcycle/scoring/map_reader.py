@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError, VolumeError
+from semcycle.masks import bounding_box
 from semcycle.scoring.pairing import MapCase
-from semcycle.scoring.surface import Spacing, bounding_box
-from semcycle.types import SliceArray, SliceMask
+from semcycle.types import SliceArray, SliceMask, Spacing
 from semcycle.volume import Volume, load_like, load_map, load_mask, ras_spacing, to_ras
 
 NEAR = 1e-3

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semcycle.scoring.bootstrap import Draws, SubjectBootstrap
-from semcycle.scoring.counts import ScoreCounts, pool
-from semcycle.scoring.curve import Confusion, confusion, curve
-from semcycle.scoring.metrics import MEASURES, METRICS, best_dice, greedy_dice, prevalence, threshold_at_fpr
-from semcycle.scoring.policies import lesion_thirds
-from semcycle.scoring.thresholds import Threshold
+from semcycle.scoring.metrics.bootstrap import Draws, SubjectBootstrap
+from semcycle.scoring.metrics.counts import ScoreCounts, pool
+from semcycle.scoring.metrics.curve import Confusion, confusion, curve
+from semcycle.scoring.metrics.metrics import MEASURES, METRICS, best_dice, greedy_dice, prevalence, threshold_at_fpr
+from semcycle.scoring.metrics.policies import lesion_thirds
+from semcycle.training.calibration import Threshold
 
 Values = NDArray[np.float64]
 EACH_CASE = "oracle: each case's own"

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError
 from semcycle.files import write_bytes
-from semcycle.scoring.bootstrap import Draws, SubjectBootstrap
-from semcycle.scoring.counts import ScoreCounts, pool
-from semcycle.scoring.curve import curve
-from semcycle.scoring.metrics import dice_at, prevalence
+from semcycle.scoring.metrics.bootstrap import Draws, SubjectBootstrap
+from semcycle.scoring.metrics.counts import ScoreCounts, pool
+from semcycle.scoring.metrics.curve import curve
+from semcycle.scoring.metrics.metrics import dice_at, prevalence
 from semcycle.scoring.panels import Panel, load_panels, save_panels
 from semcycle.scoring.score_rows import CaseRecord, ReconstructionError, case_values, entry_rows
-from semcycle.scoring.thresholds import Threshold
+from semcycle.training.calibration import Threshold
 
 __all__ = ["CaseRecord", "Entry", "ReconstructionError", "ScoreTable", "build_table", "pooled"]
 

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
-from semcycle.checkpoint import Checkpoint
 from semcycle.errors import ScoringError
 from semcycle.scoring.evaluate import ThresholdData
-from semcycle.scoring.thresholds import Threshold
-from semcycle.store import SliceStore
+from semcycle.store.slice_store import SliceStore
+from semcycle.training.calibration import Threshold
+from semcycle.training.checkpoint import Checkpoint
 
 RULES = ("validation", "healthy")
 

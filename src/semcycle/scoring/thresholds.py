@@ -7,32 +7,13 @@ with their truth or only with their healthy voxels, is an oracle and says so in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from semcycle.errors import ScoringError
-from semcycle.scoring.counts import ScoreCounts
-from semcycle.scoring.metrics import best_dice, threshold_at_fpr
-
-RATES = (0.01, 0.02, 0.05)
-"""False-positive rates at which thresholds are set on healthy voxels."""
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A cut through the scores: a voxel of at least ``value`` is called lesion.
-
-    Attributes:
-        rule: Short name, the ending of the metrics it makes: ``dice_at_<rule>``. ``oracle`` and ``fpr_1`` come from the
-            test cases, ``validation`` and ``healthy_1`` from others.
-        value: The score; NaN where the data it should come from cannot give one.
-        source: For the table: ``oracle: ...``, ``validation: ...`` or ``healthy: ...``, with the rule and the data.
-    """
-
-    rule: str
-    value: float
-    source: str
+from semcycle.scoring.metrics.counts import ScoreCounts
+from semcycle.scoring.metrics.metrics import best_dice, threshold_at_fpr
+from semcycle.training.calibration import RATES, Threshold
 
 
 def oracle_thresholds(counts: ScoreCounts, cases: int, rates: Sequence[float] = RATES) -> list[Threshold]:

@@ -17,7 +17,7 @@ from scipy import ndimage
 from semcycle.cohorts.base import Case
 from semcycle.errors import TissueError
 from semcycle.preprocess.bias import fit_bias
-from semcycle.registration import warp_template
+from semcycle.template import warp_template
 from semcycle.tissue.base import TissueMaps, make_tissue_maps
 from semcycle.tissue.mixture import PRIOR_FLOOR, Mixture, fit_mixture, posterior
 from semcycle.types import VoxelArray, VoxelMask

@@ -23,17 +23,16 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from semcycle import __version__
-from semcycle.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
 from semcycle.errors import CheckpointError, StoreError
 from semcycle.files import object_hash
 from semcycle.methods.base import Batch, Method, Player, Stage
-from semcycle.recipe import Recipe
-from semcycle.slices import pack_slices, used_cases
-from semcycle.store import SliceStore
-from semcycle.training.batches import Batches
+from semcycle.store.slice_store import SliceStore
+from semcycle.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
 from semcycle.training.log import Epoch, Observer, TrainingLog
-from semcycle.training.resume import RESUME, Progress, read_progress, restore, save_progress
+from semcycle.training.recipe import Recipe
+from semcycle.training.run_folder import RESUME, Progress, read_progress, restore, save_progress
 from semcycle.training.selection import Selection
+from semcycle.training.slices import Batches, pack_slices, used_cases
 
 SAMPLES = 4
 """Slices shown after every epoch."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from semcycle.checkpoint import pack_state
 from semcycle.files import write_bytes
 from semcycle.methods.base import Method, Stage
-from semcycle.recipe import TrainingSettings
+from semcycle.training.checkpoint import pack_state
+from semcycle.training.recipe import TrainingSettings
 
 
 class Selection:

@@ -1,0 +1,52 @@
+"""Settings changed one by one in text, as command lines and tables write them: ``step=value``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from semcycle.errors import ScoringError
+
+
+class Config(BaseModel):
+    """Base of the settings in a recipe: strict, frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def change_settings(settings: Settings, words: Sequence[str], where: str) -> Settings:
+    """Settings with some of them set anew.
+
+    Args:
+        settings: As they were.
+        words: ``name=value``; ``none`` stands for no value, blank words for nothing.
+        where: For messages.
+
+    Raises:
+        ScoringError: There is no such setting, or a value is out of range.
+    """
+    known = list(type(settings).model_fields)
+    changes: dict[str, str | None] = {}
+    for word in words:
+        name, equals, value = (part.strip() for part in word.partition("="))
+        if not word.strip():
+            continue
+        if not equals or name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            nearest = f"; did you mean {close[0]!r}?" if close else ""
+            msg = f"{where}: expected NAME=VALUE with a name of {', '.join(known)}, got {word!r}{nearest}"
+            raise ScoringError(msg)
+        changes[name] = None if value == "none" else value
+    try:
+        return type(settings).model_validate(settings.model_dump() | changes)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(map(str, problem["loc"])) or "settings"
+        msg = f"{where}: {name}: {problem['msg']}, got {changes.get(name, '')!r}"
+        raise ScoringError(msg) from error

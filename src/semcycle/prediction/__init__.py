@@ -1,0 +1,1 @@
+"""Prediction: a scan -> anomaly map, mask, and the rest on its own grid."""

@@ -1,0 +1,63 @@
+"""The Python interface: ``semcycle.predict(scan)`` is all a script needs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from semcycle.prediction.prediction import Prediction, predict_volume
+from semcycle.training.calibration import find_threshold
+from semcycle.training.checkpoint import Checkpoint, load_checkpoint
+from semcycle.training.shipped import DEFAULT, find_model
+from semcycle.volume import from_nibabel, load_mask, load_volume
+
+
+def predict(
+    scan: Any,
+    *,
+    model: str | Path = DEFAULT,
+    brain_mask: Any = None,
+    threshold: str | float | None = "auto",
+    preset: str | None = None,
+    tta: bool = False,
+    device: str = "cpu",
+) -> Prediction:
+    """Find anomalies in a T2 scan of the head.
+
+    Args:
+        scan: Path of a NIfTI (MGH, MINC) file, or a ``nibabel`` image; any orientation and voxel size, with or without skull.
+        model: A bundled model's name, or a run folder.
+        brain_mask: Path, ``nibabel`` image or array ``(I, J, K)`` on the scan's grid; found where it is not given.
+        threshold: ``"fpr=0.01"``, a score in [0, 1], ``None`` for no mask; ``"auto"`` is the model's 1 % threshold.
+        preset: Post-processing; the model's own without.
+        tta: Mean with the mirrored scan.
+        device: Where the networks run.
+
+    Returns:
+        Prediction with arrays on the scan's grid (``anomaly_native()``, ``mask_native()``, ``reconstruction_native()``,
+        ``tissue_native()``), ``components()``, and the same as images (``to_nibabel("mask")``).
+
+    Raises:
+        SemcycleError: The scan, the mask, the model or the threshold is unusable; the message says what to do.
+
+    Example:
+        >>> import semcycle
+        >>> found = semcycle.predict("scan_t2.nii.gz")  # doctest: +SKIP
+        >>> found.components().total_ml  # doctest: +SKIP
+    """
+    checkpoint = _load(find_model(model), device)
+    volume = load_volume(Path(scan)) if isinstance(scan, str | Path) else from_nibabel(scan)
+    brain = None
+    if isinstance(brain_mask, str | Path):
+        brain = load_mask(Path(brain_mask), volume, "brain mask")
+    elif brain_mask is not None:
+        brain = from_nibabel(brain_mask, volume).data != 0
+    text = "none" if threshold is None else str(threshold)
+    cut = find_threshold(text, checkpoint.calibration, preset or checkpoint.preset, str(model))
+    return predict_volume(checkpoint, volume, brain, preset=preset, threshold=cut, tta=tta)
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path, device: str) -> Checkpoint:
+    return load_checkpoint(folder, device)

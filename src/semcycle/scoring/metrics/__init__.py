@@ -1,0 +1,1 @@
+"""Metrics: arrays and counts in, numbers out; no case and no file is known here."""

@@ -1,0 +1,1 @@
+"""Store: cases -> slices on disk, split, quality, varied copies."""

@@ -1,0 +1,216 @@
+"""Cases -> preprocess -> tissue maps -> slice store. The only module that knows all four."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semcycle import __version__
+from semcycle.cohorts.base import Case, Listing
+from semcycle.errors import Failure, SemcycleError, StoreError
+from semcycle.files import file_hash, object_hash, read_json, write_failures, write_json
+from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
+from semcycle.store.slice_store import MANIFEST, CaseRecord, CaseSlices, read_record, write_case, write_manifest
+from semcycle.tissue.base import TissueProvider
+from semcycle.tissue.plausibility import tissue_quality
+from semcycle.types import SliceMask
+from semcycle.volume import load_mask, load_volume, to_ras
+
+SETTINGS = "settings.json"
+"""Written first, so that an unfinished store is never continued with other settings."""
+
+
+def prepare(
+    listing: Listing,
+    folder: Path,
+    settings: PreprocessSettings,
+    tissue: TissueProvider | None,
+    *,
+    cohort: str,
+    workers: int = 1,
+    progress: Callable[[str], None] = lambda case_id: None,
+) -> list[Failure]:
+    """Fill a slice store; cases that are already there, made of the same files, are kept.
+
+    Args:
+        listing: Cases of a cohort.
+        folder: Of the store; made when missing. A killed run is continued by the same call.
+        settings: Geometry and intensity.
+        tissue: Provider of tissue maps, or ``None`` for a store without.
+        cohort: The cohort's name, for the record.
+        workers: Processes.
+        progress: Called with the id of every finished case.
+
+    Returns:
+        Cases that failed, also written to ``failures.csv``; the others are in the store.
+
+    Raises:
+        StoreError: The folder holds a store made with other settings, or no case could be prepared.
+    """
+    description = {
+        "cohort": cohort,
+        "preprocess": settings.model_dump(mode="json"),
+        "tissue": tissue.describe() if tissue else {"provider": "none"},
+    }
+    _claim_folder(folder, description)
+    failures = list(listing.failures)
+    records: list[CaseRecord] = []
+    jobs = ((case, folder, settings, tissue) for case in listing.cases)
+    for case, outcome in _run(jobs, workers):
+        if isinstance(outcome, CaseRecord):
+            records.append(outcome)
+        else:
+            failures.append(Failure(case.case_id, outcome))
+        progress(case.case_id)
+    failures.sort(key=lambda failure: failure.case_id)
+    write_failures(folder / "failures.csv", failures)
+    if not records:
+        reasons = "; ".join(failure.reason for failure in failures[:3])
+        msg = f"{folder}: expected at least one usable case, got none of {len(failures)} ({reasons})"
+        raise StoreError(msg)
+    write_manifest(folder, description, records, __version__)
+    return failures
+
+
+def prepare_case(case: Case, folder: Path, settings: PreprocessSettings, tissue: TissueProvider | None) -> CaseRecord:
+    """Prepare one case and write its file, unless it is there already.
+
+    Raises:
+        SemcycleError: The case is unusable; the message names the file.
+    """
+    if settings.modality not in case.images:
+        msg = (
+            f"{case.case_id}: expected a {settings.modality} image, got {', '.join(case.images) or 'none'}; "
+            "add it or choose another modality"
+        )
+        raise StoreError(msg)
+    path = folder / f"{case.case_id}.safetensors"
+    source = _fingerprint(case, settings, tissue)
+    if path.is_file():
+        try:
+            record = read_record(path)
+        except StoreError:
+            record = None
+        if record and record.source == source:
+            return record
+    slices = _make_slices(case, settings, tissue, source)
+    write_case(folder, slices)
+    return slices.record
+
+
+def _make_slices(case: Case, settings: PreprocessSettings, tissue: TissueProvider | None, source: str) -> CaseSlices:
+    volume = load_volume(case.images[settings.modality])
+    brain_mask = load_mask(case.brain_mask, volume, "brain mask") if case.brain_mask else None
+    prepared = preprocess(volume, settings, brain_mask)
+    grid = prepared.record.grid
+    lesion_native = load_mask(case.lesion, volume, "lesion mask") if case.lesion else np.zeros(volume.shape, bool)
+    lesion = grid.forward(lesion_native) > 0.5
+    # counted at the scan's resolution: a slice with any trace of lesion is not lesion-free (A15)
+    lesion_voxels = to_ras(lesion_native, volume.affine).sum(axis=(0, 1))
+    maps = tissue.maps(case, volume, prepared.brain_native, lesion_native).to_slices(grid) if tissue else None
+    quality, flags = tissue_quality(maps, prepared.image, prepared.brain, lesion) if maps is not None else ({}, [])
+    flags = [*volume.warnings, *prepared.record.brain.warnings, *flags]
+    keep = _kept_slices(prepared.brain, settings.slices)
+    if not keep.size:
+        msg = f"{volume.source}: expected brain in the slices {settings.slices}, got none; use another window"
+        raise StoreError(msg)
+    record = CaseRecord(
+        case_id=case.case_id,
+        subject=case.subject,
+        group=case.group,
+        slices=int(keep.size),
+        lesion_free_slices=int((lesion_voxels[keep] == 0).sum()),
+        brain_ml=float(prepared.brain_native.sum() * volume.voxel_ml),
+        lesion_ml=float(lesion_native.sum() * volume.voxel_ml),
+        flags=flags,
+        tissue=quality,
+        preprocess=prepared.record.to_json(),
+        source=source,
+    )
+    return CaseSlices(
+        record,
+        image=prepared.image[keep].astype(np.float16),
+        brain=prepared.brain[keep].astype(np.uint8),
+        lesion=lesion[keep].astype(np.uint8),
+        slice_index=keep.astype(np.int32),
+        lesion_voxels=lesion_voxels[keep].astype(np.int32),
+        tissue=None if maps is None else np.rint(maps[keep] * 255).astype(np.uint8),
+    )
+
+
+def _kept_slices(brain: SliceMask, window: tuple[int, int] | None) -> NDArray[np.intp]:
+    """Indices of the slices that show brain, within the window."""
+    shown = np.flatnonzero(brain.any(axis=(1, 2)))
+    return shown if window is None else shown[(shown >= window[0]) & (shown < window[1])]
+
+
+def _fingerprint(case: Case, settings: PreprocessSettings, tissue: TissueProvider | None) -> str:
+    """Hash of everything a case file depends on: settings and the content of its source files."""
+    sources = [case.images[settings.modality], case.lesion, case.brain_mask]
+    if tissue:
+        sources += tissue.files(case)
+    hashes = [file_hash(path) if path is not None and path.is_file() else None for path in sources]
+    described = tissue.describe() if tissue else None
+    return object_hash([settings.model_dump(mode="json"), described, case.subject, case.group, hashes])
+
+
+def _claim_folder(folder: Path, description: dict[str, Any]) -> None:
+    """Refuse a folder with a store of other settings; otherwise note ours and mark the store unfinished."""
+    note = folder / SETTINGS
+    if note.is_file():
+        try:
+            found = read_json(note)
+        except ValueError:
+            found = {}
+        if found != description:
+            differing = _differences(found, description)
+            msg = (
+                f"{folder}: expected an empty folder or a store with the same settings, got one made with other "
+                f"settings ({differing}); choose another --out or remove it"
+            )
+            raise StoreError(msg)
+    elif folder.exists() and any(folder.iterdir()):
+        msg = f"{folder}: expected an empty folder or a slice store, got other files; choose another --out"
+        raise StoreError(msg)
+    write_json(note, description)
+    (folder / MANIFEST).unlink(missing_ok=True)
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Name the settings that differ: ``size 96, now 128``."""
+
+    def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for key, value in content.items():
+            flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        return flat
+
+    old, new = flatten(found), flatten(wanted)
+    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    return ", ".join(f"{key} {old.get(key)}, now {new.get(key)}" for key in keys)
+
+
+def _run(
+    jobs: Iterator[tuple[Case, Path, PreprocessSettings, TissueProvider | None]], workers: int
+) -> Iterator[tuple[Case, CaseRecord | str]]:
+    """Prepare cases in this process, or in several; yields a record or the reason of a failure."""
+    if workers <= 1:
+        for job in jobs:
+            yield job[0], _attempt(*job)
+        return
+    context = multiprocessing.get_context("spawn")  # torch threads of the parent do not survive a fork
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        pending = {pool.submit(_attempt, *job): job[0] for job in jobs}
+        for future in as_completed(pending):
+            yield pending[future], future.result()
+
+
+def _attempt(case: Case, folder: Path, settings: PreprocessSettings, tissue: TissueProvider | None) -> CaseRecord | str:
+    try:
+        return prepare_case(case, folder, settings, tissue)
+    except SemcycleError as error:
+        return str(error)

@@ -1,0 +1,1 @@
+"""Studies: whole experiments, from folders to tables and figures."""

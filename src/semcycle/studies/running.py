@@ -1,0 +1,193 @@
+"""Experiments: train runs with pictures and progress, and score any number of them in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semcycle.console import describe_losses, err, make_progress
+from semcycle.errors import CheckpointError, ScoringError
+from semcycle.files import write_json
+from semcycle.methods.base import Batch, Reconstructed, Reconstruction
+from semcycle.methods.intensity import Intensity, IntensitySettings
+from semcycle.prediction.prediction import reconstruct_slices
+from semcycle.preprocess.pipeline import PreprocessSettings
+from semcycle.report.canvas import save_figure
+from semcycle.report.figures import sample_figure
+from semcycle.scoring.evaluate import Contestant, ScoreTable, evaluate
+from semcycle.scoring.threshold_choice import carried_thresholds, threshold_data
+from semcycle.store.slice_store import SliceStore
+from semcycle.training import Epoch, Hardware, Observer, train
+from semcycle.training.checkpoint import Checkpoint, load_checkpoint
+from semcycle.training.recipe import Recipe
+
+
+def run_training(
+    recipe: Recipe,
+    store: SliceStore,
+    cases: Sequence[str],
+    out: Path,
+    *,
+    resume: bool = False,
+    reuse: Path | None = None,
+    hardware: Hardware | None = None,
+) -> Path:
+    """Train a recipe with a progress bar and a sample picture an epoch; arguments as :func:`semcycle.training.train`."""
+    with TrainingDisplay(out) as display:
+        return train(recipe, store, cases, out, resume=resume, reuse=reuse, hardware=hardware, observer=display)
+
+
+class TrainingDisplay(Observer):
+    """A progress bar with losses, a line an epoch, and ``samples/<stage>-<epoch>.png`` in the run folder.
+
+    Args:
+        out: The run folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._progress = make_progress()
+        self._task = self._progress.add_task("", total=None, note="")
+
+    def __enter__(self) -> TrainingDisplay:
+        """Start the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop the bar."""
+        self._progress.stop()
+
+    def epoch_started(self, stage: str, epoch: int, epochs: int, steps: int) -> None:
+        """Reset the bar."""
+        self._progress.reset(self._task, total=steps, description=f"{stage} {epoch}/{epochs}", note="")
+
+    def step_done(self, losses: Mapping[str, float]) -> None:
+        """Advance the bar."""
+        self._progress.update(self._task, advance=1, note=describe_losses(losses))
+
+    def epoch_done(self, epoch: Epoch, batch: Batch, sample: Reconstruction) -> None:
+        """Print the epoch's line, and draw the sample as a file and for TensorBoard."""
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        figures = describe_losses(
+            {**epoch.losses, **{f"held-out {key}": value for key, value in epoch.validation.items()}}
+        )
+        err.print(f"{epoch.stage} {epoch.epoch}/{epoch.epochs}  {figures}  {epoch.seconds:.1f} s", style="dim")
+        tissue = None if sample.tissue is None else sample.tissue.float().cpu().numpy()
+        x, image = (tensor.float().cpu().numpy()[:, 0] for tensor in (batch.x, sample.image))
+        figure = sample_figure(x, tissue, image)
+        (self._out / "samples").mkdir(parents=True, exist_ok=True)
+        save_figure(figure, self._out / "samples" / f"{epoch.stage}-{epoch.epoch:03d}")
+        with SummaryWriter(str(self._out / "tensorboard" / "samples"), purge_step=epoch.epoch) as writer:
+            writer.add_figure(epoch.stage, figure, epoch.epoch, close=False)
+
+
+def run_scoring(
+    runs: Mapping[str, Path],
+    store: SliceStore,
+    cases: Sequence[str],
+    out: Path,
+    *,
+    presets: Sequence[str] = ("literal", "baur"),
+    device: str = "cpu",
+    progress: Callable[[str], None] = lambda name: None,
+    facts: Mapping[str, Any] | None = None,
+    thresholds_from: Sequence[str] = (),
+    lesions: bool = True,
+) -> ScoreTable:
+    """Score runs and the untrained intensity baseline on the same voxels, and write the table.
+
+    Args:
+        runs: Name in the table -> run folder.
+        store: Slices with truth.
+        cases: Test cases.
+        out: For the files of :class:`ScoreTable` and ``facts.json``.
+        presets: Post-processing.
+        device: Where the networks run.
+        progress: Called with every finished case.
+        facts: What else the report should say.
+        thresholds_from: Where thresholds come from besides the oracles: words of :mod:`.threshold_choice`.
+        lesions: Whether to count lesions and measure surfaces, about a second a case, run and preset.
+
+    Raises:
+        CheckpointError: A run was trained on slices that were prepared differently.
+        SplitError: A run saw a test subject in training, or a threshold would be set on one.
+        ScoringError: There is nothing to score.
+    """
+    if not cases:
+        msg = f"{store.folder}: expected test cases, got none; check the split"
+        raise ScoringError(msg)
+    checkpoints = {name: load_checkpoint(folder, device) for name, folder in runs.items()}
+    for checkpoint in checkpoints.values():
+        check_preprocess(checkpoint, store)
+    contestants = [_contestant(name, checkpoint) for name, checkpoint in checkpoints.items()]
+    baseline = intensity_baseline()
+    sources = threshold_data(thresholds_from, checkpoints, [baseline.name], store, cases)
+    for source in sources:
+        for checkpoint in checkpoints.values():
+            check_preprocess(checkpoint, source.store)
+    table = evaluate(
+        [*contestants, baseline],
+        store,
+        cases,
+        presets=presets,
+        progress=progress,
+        thresholds=sources,
+        lesions=lesions,
+        carried=carried_thresholds(checkpoints, presets, cases),
+    )
+    table.save(out)
+    trained = {
+        name: {
+            "recipe": checkpoint.recipe.name,
+            "training cases": len(checkpoint.record["train_cases"]),
+            "training seconds": checkpoint.record["seconds"],
+            "seed": checkpoint.recipe.seed,
+        }
+        for name, checkpoint in checkpoints.items()
+    }
+    write_json(
+        out / "facts.json",
+        {
+            "cohort": store.settings["cohort"],
+            "test cases": list(cases),
+            "store": store.hash[:12],
+            "runs": trained,
+            **(facts or {}),
+        },
+    )
+    return table
+
+
+def check_preprocess(checkpoint: Checkpoint, store: SliceStore) -> None:
+    """Refuse to score a run on slices that were prepared in another way than those it learned from.
+
+    Raises:
+        CheckpointError: The settings differ; they are named.
+    """
+    theirs = checkpoint.preprocess.model_dump(mode="json", exclude={"slices"})
+    ours = PreprocessSettings.model_validate(store.settings["preprocess"]).model_dump(mode="json", exclude={"slices"})
+    differing = [f"{key} {theirs[key]}, store {ours[key]}" for key in theirs if theirs[key] != ours[key]]
+    if differing:
+        msg = (
+            f"{checkpoint.folder}: expected a store prepared like the training slices, got {store.folder} with other "
+            f"settings ({', '.join(differing)}); prepare a store with the run's settings"
+        )
+        raise CheckpointError(msg)
+
+
+def intensity_baseline() -> Contestant:
+    """The untrained floor in every table."""
+    method = Intensity(IntensitySettings())
+    return Contestant("intensity", "intensity", frozenset(), lambda x, brain: reconstruct_slices(method, x, brain))
+
+
+def _contestant(name: str, checkpoint: Checkpoint) -> Contestant:
+    def reconstruct(x: np.ndarray, brain: np.ndarray) -> Reconstructed:
+        return reconstruct_slices(checkpoint.method, x, brain)
+
+    return Contestant(name, checkpoint.recipe.method_name, frozenset(checkpoint.record["subjects"]), reconstruct)

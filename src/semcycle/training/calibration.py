@@ -1,0 +1,128 @@
+"""Calibration: the thresholds a model carries, each with the healthy data it came from.
+
+A threshold is only as good as its likeness to the scan it is used on: "1 % of healthy voxels pass it" was true on the healthy
+data named in ``source``, prepared and post-processed like that, and nowhere else by right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from semcycle.config import Config
+from semcycle.errors import CheckpointError, PredictionError
+from semcycle.files import write_bytes
+
+CALIBRATION = "calibration.json"
+
+
+RATES = (0.01, 0.02, 0.05)
+"""False-positive rates at which thresholds are set on healthy voxels."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A cut through the scores: a voxel of at least ``value`` is called lesion.
+
+    Attributes:
+        rule: Short name, the ending of the metrics it makes: ``dice_at_<rule>``. ``oracle`` and ``fpr_1`` come from the
+            test cases, ``validation`` and ``healthy_1`` from others.
+        value: The score; NaN where the data it should come from cannot give one.
+        source: For the table: ``oracle: ...``, ``validation: ...`` or ``healthy: ...``, with the rule and the data.
+    """
+
+    rule: str
+    value: float
+    source: str
+
+
+class HealthyThreshold(Config):
+    """The score that a share of healthy voxels passes."""
+
+    rate: float = Field(gt=0, lt=1)
+    """The share."""
+    value: float
+    """Over the whole brain."""
+    gm: float | None = None
+    """In voxels that S calls grey matter; ``None`` for methods without tissue maps."""
+    wm: float | None = None
+    """White matter."""
+    csf: float | None = None
+    """CSF."""
+
+
+class Calibration(Config):
+    """What ``semcycle calibrate`` leaves beside the weights."""
+
+    preset: str
+    """Post-processing the model is meant to be used with."""
+    source: str
+    """The healthy data, in words."""
+    cases: list[str]
+    """Their names."""
+    thresholds: dict[str, list[HealthyThreshold]]
+    """Preset -> thresholds."""
+
+    def save(self, folder: Path) -> Path:
+        """Write ``calibration.json`` into a run folder."""
+        write_bytes(folder / CALIBRATION, (self.model_dump_json(indent=1) + "\n").encode())
+        return folder / CALIBRATION
+
+    @classmethod
+    def load(cls, folder: Path) -> Calibration | None:
+        """Read what :meth:`save` wrote; ``None`` for a run that was never calibrated.
+
+        Raises:
+            CheckpointError: The file is damaged.
+        """
+        path = folder / CALIBRATION
+        if not path.is_file():
+            return None
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (ValidationError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            msg = f"{path}: expected thresholds, got a damaged file ({reason}); run `semcycle calibrate` again"
+            raise CheckpointError(msg) from error
+
+
+def find_threshold(text: str, calibration: Calibration | None, preset: str, model: str) -> Threshold | None:
+    """What ``--threshold`` asks for.
+
+    Args:
+        text: ``none``, ``fpr=0.01``, or a score in [0, 1]; ``auto`` is ``fpr=0.01`` of a calibrated model and ``none`` of another.
+        calibration: The model's.
+        preset: Post-processing of the scores to be cut.
+        model: Its name, for messages.
+
+    Raises:
+        PredictionError: The text is none of these, or the model carries no such threshold.
+    """
+    known = calibration.thresholds.get(preset, []) if calibration else []
+    if text == "none" or (text == "auto" and not known):
+        return None
+    if text == "auto":
+        text = "fpr=0.01"
+    name, equals, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1
+    if (equals and name != "fpr") or not 0 <= value <= 1:
+        msg = f"expected --threshold fpr=RATE, a score from 0 to 1, or none, got {text!r}"
+        raise PredictionError(msg)
+    if not equals:
+        return Threshold("given", value, "given by the user")
+    if calibration is None:
+        msg = f"{model}: expected a calibrated model for --threshold {text}, got one without thresholds; run `semcycle calibrate`, or give a score"
+        raise PredictionError(msg)
+    for one in known:
+        if abs(one.rate - value) < 1e-9:
+            return Threshold(f"healthy_{100 * value:g}", one.value, f"{100 * value:g} % FPR on {calibration.source}")
+    rates = ", ".join(f"fpr={one.rate:g}" for one in known) or f"none for preset {preset}"
+    msg = (
+        f"{model}: expected one of the model's thresholds ({rates}), got {text!r}; run `semcycle calibrate` for others"
+    )
+    raise PredictionError(msg)

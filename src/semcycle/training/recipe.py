@@ -1,0 +1,150 @@
+"""Recipe: everything that fixes a training run, as strict settings read from YAML."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from semcycle.config import Config
+from semcycle.errors import RecipeError
+from semcycle.methods import METHODS, method_class
+from semcycle.methods.base import Method
+from semcycle.training.shipped import recipe_folder, shipped_recipes
+from semcycle.training.slices import SliceSettings
+
+
+class TrainingSettings(Config):
+    """What the training loop needs to know."""
+
+    batch_size: int = Field(128, ge=1)
+    """Slices a step, over all devices."""
+    decay: Literal["none", "linear", "cosine"] = "none"
+    """Learning rate over a stage: constant as in the paper; constant for the first half and then straight to 0;
+    or along a cosine to 0."""
+    validation_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the training subjects held out to watch the losses (A23); ``weights`` and ``patience`` select on them."""
+    weights: Literal["last", "best"] = "last"
+    """Of every stage keep the networks of its last epoch, or of the one with the lowest held-out figure (see ``Stage.monitor``)."""
+    patience: int = Field(0, ge=0)
+    """End a stage when its held-out figure has not fallen for so many epochs (5 in the reference code); 0 never."""
+
+    @model_validator(mode="after")
+    def _selection_needs_subjects(self) -> TrainingSettings:
+        if (self.patience or self.weights == "best") and not self.validation_share:
+            msg = "expected a validation_share above 0 with patience or weights: best, got 0"
+            raise ValueError(msg)
+        return self
+
+
+class Recipe(Config):
+    """A training run.
+
+    Attributes:
+        method: The method's settings; their class depends on ``method.name`` in the YAML.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    name: str
+    seed: int = Field(0, ge=0)
+    slices: SliceSettings = SliceSettings()
+    training: TrainingSettings = TrainingSettings()
+    method_name: str
+    method: Config
+
+    def build(self) -> Method[Any]:
+        """Make the method with freshly initialised networks (from torch's random state)."""
+        return method_class(self.method_name)(self.method)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in the YAML, with every default written out."""
+        method = {"name": self.method_name, **self.method.model_dump(mode="json")}
+        content = self.model_dump(mode="json", exclude={"method", "method_name"})
+        return content | {"method": method}
+
+
+def parse_recipe(content: Any, where: str, name: str = "") -> Recipe:
+    """Check the content of a recipe.
+
+    Args:
+        content: What the YAML holds.
+        where: For messages.
+        name: Recipe name where the content gives none.
+
+    Raises:
+        RecipeError: Unknown key (the nearest right one is named), wrong type or value, unknown method.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("method"), dict):
+        msg = f"{where}: expected a recipe with a `method:` section, got something else; see recipes/ for examples"
+        raise RecipeError(msg)
+    method = dict(content["method"])
+    method_name = method.pop("name", None)
+    if method_name not in METHODS:
+        hint = _nearest(str(method_name), list(METHODS))
+        msg = f"{where}: expected method.name to be one of {', '.join(METHODS)}, got {method_name!r}{hint}"
+        raise RecipeError(msg)
+    settings = method_class(method_name).Settings
+    rest = {"name": name, **{key: value for key, value in content.items() if key != "method"}}
+    try:
+        checked = settings.model_validate(method)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, settings, where, "method")) from error
+    if hidden := {"method_name"} & rest.keys():
+        msg = f"{where}: expected known keys, got {', '.join(hidden)}; write the method's name as method.name"
+        raise RecipeError(msg)
+    try:
+        return Recipe(method_name=method_name, method=checked, **rest)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, Recipe, where, "")) from error
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from a file, or a shipped one by name (``smoke``, ``paper/cycle-continuous``).
+
+    Raises:
+        RecipeError: No such file or recipe, no YAML, or wrong content.
+    """
+    file = Path(path)
+    if not file.is_file():
+        shipped = recipe_folder() / f"{path}.yaml"
+        if not shipped.is_file():
+            hint = _nearest(str(path), shipped_recipes())
+            msg = f"{path}: expected a recipe file or one of {', '.join(shipped_recipes())}, found neither{hint}"
+            raise RecipeError(msg)
+        file = shipped
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        msg = f"{file}: expected YAML, got something else ({' '.join(str(error).split())[:160]})"
+        raise RecipeError(msg) from error
+    return parse_recipe(content, str(file), file.stem)
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: str, prefix: str) -> str:
+    """The first problem in one line, with the nearest right key where one is unknown."""
+    problem = error.errors()[0]
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join([prefix, *location] if prefix else location)
+    if problem["type"] == "extra_forbidden":
+        known = list(_fields_at(model, location[:-1]))
+        if model is Recipe:
+            known = [name for name in known if name != "method_name"] if len(location) == 1 else known
+        return f"{where}: unknown key {key!r}{_nearest(location[-1], known)}; known here: {', '.join(known)}"
+    return f"{where}: {key}: {problem['msg']}, got {problem.get('input')!r}"
+
+
+def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        options = [annotation, *get_args(annotation)]
+        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(model.model_fields)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from semcycle.errors import ScoringError, SplitError, StoreError
+from semcycle.methods.base import Reconstructed
+from semcycle.scoring.evaluate import Contestant, ScoreTable, ThresholdData, evaluate
+from semcycle.scoring.metrics.metrics import METRICS
+from semcycle.scoring.panels import load_panels
+from semcycle.studies.running import intensity_baseline
+
+
+def black(x, brain):
+    return Reconstructed(np.zeros_like(x))
+
+
+def blurred(x, brain):
+    tissue = np.zeros((len(x), 3, *x.shape[1:]), np.float32)
+    return Reconstructed(np.where(brain, np.float32(0.4), np.float32(0)), tissue)
+
+
+CONTESTANTS = [
+    Contestant("flat", "toy", frozenset({"subject-h0"}), blurred),
+    Contestant("dark", "intensity", frozenset(), black),
+]
+
+
+@pytest.fixture(scope="module")
+def table(ball_store):
+    return evaluate(CONTESTANTS, ball_store, ["l0", "l1", "h1"])
+
+
+def value(table, run, metric, pooling="pooled", preset="literal"):
+    rows = table.table.query("run == @run and metric == @metric and pooling == @pooling and preset == @preset")
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_values_are_those_of_scikit_learn_on_the_same_voxels(ball_store, table):
+    scores, truths, per_case = [], [], []
+    for case in ("l0", "l1", "h1"):
+        slices = ball_store.load(case)
+        x, brain, lesion = slices.image.astype(np.float32), slices.brain > 0, slices.lesion > 0
+        r = np.abs(x - 0.4 * brain)
+        region = brain | lesion
+        scores.append(np.where(brain, r, 0)[region])
+        truths.append(lesion[region])
+        if lesion.any():
+            per_case.append(average_precision_score(truths[-1], scores[-1]))
+    scores, truths = np.concatenate(scores), np.concatenate(truths)
+    row = value(table, "flat", "auprc")
+    assert row["value"] == pytest.approx(average_precision_score(truths, scores), abs=1e-4)
+    assert row["prevalence"] == pytest.approx(truths.mean())
+    assert row["cases"] == 3
+    mean = value(table, "flat", "auprc", "per_case_mean")
+    assert mean["value"] == pytest.approx(np.mean(per_case), abs=1e-4)
+    assert mean["cases"] == 2
+    assert value(table, "flat", "l1_healthy")["value"] == pytest.approx(scores[~truths].mean(), rel=1e-3)
+    assert value(table, "flat", "residual_ratio")["value"] == pytest.approx(
+        scores[truths].mean() / scores[~truths].mean(), rel=1e-3
+    )
+
+
+def test_best_dice_says_that_its_threshold_is_an_oracle(table):
+    row = value(table, "flat", "best_dice")
+    assert row["threshold_source"].startswith("oracle")
+    assert 0 < row["threshold"] < 1
+    each = value(table, "flat", "best_dice", "per_case_mean")
+    assert each["threshold_source"] == "oracle: each case's own"
+    others = table.table[table.table.metric == "auprc"]
+    assert others.threshold.isna().all()
+    assert set(table.table.metric) >= set(METRICS)
+
+
+def test_every_run_and_preset_has_all_rows_and_curves(table):
+    assert table.table.groupby(["run", "preset"]).size().nunique() == 1
+    assert len(table.per_case) == 2 * 2 * 3
+    for run in ("flat", "dark"):
+        for preset in ("literal", "baur"):
+            parts = [table.curves[f"{run}|{preset}|{part}"] for part in ("precision", "recall", "thresholds", "dice")]
+            assert len({len(part) for part in parts}) == 1
+            assert len(parts[0]) <= 512
+            assert (np.diff(parts[1]) >= 0).all()
+    best = value(table, "flat", "best_dice")["value"]
+    assert table.curves["flat|literal|dice"].max() == pytest.approx(best, abs=0.02)
+
+
+def test_panels_show_the_largest_lesion_slice(ball_store, table):
+    assert [panel.case_id for panel in table.panels] == ["l0", "l1"]
+    panel, slices = table.panels[0], ball_store.load("l0")
+    assert panel.truth.sum() == slices.lesion.sum(axis=(1, 2)).max()
+    assert panel.runs["flat"].tissue.shape == (3, 32, 32)
+    assert panel.runs["dark"].reconstruction is None  # the intensity baseline reconstructs nothing
+
+
+def test_scores_survive_the_disk(table, tmp_path):
+    table.save(tmp_path)
+    again = ScoreTable.load(tmp_path)
+    np.testing.assert_allclose(again.table.value, table.table.value, rtol=1e-5)
+    assert again.curves.keys() == table.curves.keys()
+    np.testing.assert_allclose(again.panels[0].x, table.panels[0].x, atol=1e-3)
+    assert again.panels[0].runs["flat"].scores.keys() == {"literal", "baur"}
+    (tmp_path / "panels.npz").write_bytes((tmp_path / "panels.npz").read_bytes()[:100])
+    with pytest.raises(ScoringError, match=r"panels\.npz"):
+        load_panels(tmp_path / "panels.npz")
+    (tmp_path / "table.csv").unlink()
+    with pytest.raises(ScoringError, match="score again"):
+        ScoreTable.load(tmp_path)
+
+
+def test_lesion_outside_the_brain_mask_counts_as_missed(ball_store, monkeypatch):
+    load = ball_store.load
+
+    def cut(case):
+        slices = load(case)
+        brain = np.array(slices.brain)
+        brain[slices.lesion > 0] = 0
+        return type(slices)(**{**slices.__dict__, "brain": brain})
+
+    monkeypatch.setattr(ball_store, "load", cut)
+    hidden = evaluate(CONTESTANTS[1:], ball_store, ["l0"])
+    assert value(hidden, "dark", "auprc")["value"] == pytest.approx(
+        value(hidden, "dark", "auprc")["prevalence"], rel=0.02
+    )
+
+
+def test_unfair_or_impossible_scorings_are_refused(ball_store):
+    with pytest.raises(SplitError, match="subject-h0 from its training"):
+        evaluate(CONTESTANTS, ball_store, ["l0", "h0"])
+    with pytest.raises(ScoringError, match="expected a lesion"):
+        evaluate(CONTESTANTS[1:], ball_store, ["h1"])
+    with pytest.raises(ScoringError, match="different names"):
+        evaluate([CONTESTANTS[1]] * 2, ball_store, ["l0"])
+    with pytest.raises(StoreError, match="nobody"):
+        evaluate(CONTESTANTS, ball_store, ["nobody"])
+
+
+def test_intensity_baseline_scores_the_image_itself(ball_store):
+    table = evaluate([intensity_baseline(), Contestant("dark", "toy", frozenset(), black)], ball_store, ["l0"])
+    assert value(table, "intensity", "auprc")["value"] == value(table, "dark", "auprc")["value"]
+
+
+def test_thresholds_come_from_other_cases_and_say_so(ball_store):
+    everyone = {one.name: ["l1"] for one in CONTESTANTS}
+    healthy = {one.name: ["h2", "h3"] for one in CONTESTANTS}
+    sources = [
+        ThresholdData("validation", ball_store, everyone, "balls"),
+        ThresholdData("healthy", ball_store, healthy, "balls"),
+    ]
+    table = evaluate(CONTESTANTS, ball_store, ["l0", "h1"], presets=["literal"], thresholds=sources, resamples=100)
+    validation = value(table, "dark", "dice_at_validation")
+    assert validation["threshold_source"] == "validation: best pooled Dice on 1 case (l1) of balls"
+    assert validation["value"] <= value(table, "dark", "best_dice")["value"]
+    own = evaluate(CONTESTANTS[1:], ball_store, ["l1"], presets=["literal"], resamples=100)
+    assert validation["threshold"] == value(own, "dark", "best_dice")["threshold"]
+    rate = value(table, "dark", "fpr_at_healthy_5")
+    assert rate["threshold_source"] == "healthy: 5 % FPR on 2 cases (h2, h3) of balls"
+    assert 0.01 < rate["value"] < 0.15
+    with pytest.raises(SplitError, match=r"balls.*subject-l1 in both.*oracle"):
+        evaluate(CONTESTANTS, ball_store, ["l0", "l1"], thresholds=sources[:1])
+    with pytest.raises(ScoringError, match="lesion in the validation cases"):
+        evaluate(CONTESTANTS, ball_store, ["l0"], thresholds=[ThresholdData("validation", ball_store, healthy, "b")])

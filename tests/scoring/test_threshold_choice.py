@@ -1,0 +1,68 @@
+"""What `--threshold-from` finds: cases that neither training nor test has, for every run."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from semcycle.errors import ScoringError, StoreError
+from semcycle.scoring.threshold_choice import carried_thresholds, threshold_data
+from semcycle.training.calibration import Calibration, HealthyThreshold
+
+
+def make_run(held_out=("l1",), learned=("h0", "h1"), calibration=None):
+    subjects = [f"subject-{case}" for case in (*learned, *held_out)]
+    record = {"validation_cases": list(held_out), "subjects": subjects}
+    return SimpleNamespace(record=record, calibration=calibration)
+
+
+def choose(words, runs, store, test=("l0",)):
+    return threshold_data(words, runs, ["intensity"], store, list(test))
+
+
+def test_held_out_cases_are_each_runs_own_and_all_of_them_the_baselines(ball_store):
+    runs = {"a": make_run(("l1",)), "b": make_run(("h3",))}
+    (found,) = choose(["validation"], runs, ball_store)
+    assert found.rule == "validation"
+    assert found.cases == {"a": ["l1"], "b": ["h3"], "intensity": ["h3", "l1"]}
+    assert found.name == f"store (store {ball_store.hash[:12]})"
+
+
+def test_of_a_store_everything_new_is_taken(ball_store):
+    (found,) = choose([f"healthy={ball_store.folder}"], {"a": make_run()}, ball_store)
+    assert found.cases == {"a": ["h2", "h3", "l1"], "intensity": ["h2", "h3", "l1"]}
+    (alone,) = choose([f"validation={ball_store.folder}"], {}, ball_store)
+    assert alone.cases == {"intensity": ["h0", "h1", "h2", "h3", "l1"]}
+    assert choose([], {"a": make_run()}, ball_store) == []
+
+
+@pytest.mark.parametrize("word", ["test", "oracle=x", "validation=", "=x"])
+def test_other_words_are_refused(word, ball_store):
+    with pytest.raises(ScoringError, match="expected --threshold-from validation, healthy"):
+        choose([word], {}, ball_store)
+
+
+def test_runs_without_such_cases_are_named(ball_store, tmp_path):
+    with pytest.raises(ScoringError, match=r"a: expected validation cases.*validation_share"):
+        choose(["validation"], {"a": make_run(())}, ball_store)
+    with pytest.raises(ScoringError, match=r"a: expected its validation cases.*elsewhere.*validation=STORE"):
+        choose(["validation"], {"a": make_run(("elsewhere",))}, ball_store)
+    everything = make_run((), ("h0", "h1", "h2", "h3", "l1"))
+    with pytest.raises(ScoringError, match="a: expected healthy cases"):
+        choose([f"healthy={ball_store.folder}"], {"a": everything}, ball_store)
+    with pytest.raises(ScoringError, match="intensity: expected validation cases"):
+        choose(["validation"], {}, ball_store)
+    with pytest.raises(StoreError):
+        choose([f"healthy={tmp_path}"], {}, ball_store)
+
+
+def test_a_model_brings_its_thresholds_and_may_not_have_seen_the_test_cases():
+    one = HealthyThreshold(rate=0.01, value=0.3)
+    calibration = Calibration(preset="baur", source="ten scans", cases=["h2"], thresholds={"baur": [one]})
+    runs = {"a": make_run(calibration=calibration), "b": make_run()}
+    found = carried_thresholds(runs, ["literal", "baur"], ["l0"])
+    assert found["a", "literal"] == []
+    (threshold,) = found["a", "baur"]
+    assert (threshold.rule, threshold.value) == ("model_1", 0.3)
+    assert threshold.source == "healthy: 1 % FPR on ten scans, carried by the model"
+    (seen,) = carried_thresholds(runs, ["baur"], ["h2"])["a", "baur"]
+    assert seen.source.startswith("oracle: ")

@@ -1,0 +1,85 @@
+"""What every cohort promises, whichever it is."""
+
+import pytest
+
+from semcycle.cohorts import COHORTS, get_cohort
+from semcycle.errors import LayoutError
+from semcycle.preprocess.pipeline import PreprocessSettings
+from semcycle.store.prepare import prepare
+from semcycle.store.slice_store import SliceStore
+from semcycle.volume import load_mask, load_volume
+
+COARSE = PreprocessSettings(size=32, pixel_mm=7.0)
+HEALTHY_ONLY = {"brainweb", "ixi"}
+
+
+@pytest.fixture(scope="module", params=sorted(COHORTS))
+def example(request, tmp_path_factory):
+    """A cohort and its own example on disk."""
+    root = tmp_path_factory.mktemp(request.param) / "root"
+    COHORTS[request.param].write_example(root, cases=3, seed=5)
+    return COHORTS[request.param], root
+
+
+def test_the_example_is_found_whole(example):
+    cohort, root = example
+    listing = cohort.find_cases(root)
+    assert listing.failures == []
+    assert len(listing.cases) == 3
+    ids = [case.case_id for case in listing.cases]
+    assert ids == sorted(set(ids))
+    assert all(case.subject for case in listing.cases)
+    healthy_only = any(cohort is COHORTS[name] for name in HEALTHY_ONLY)
+    assert any(case.lesion for case in listing.cases) is not healthy_only
+
+
+def test_every_file_of_the_example_loads_on_one_grid(example):
+    cohort, root = example
+    for case in cohort.find_cases(root).cases:
+        volume = load_volume(case.images["t2"])
+        assert volume.data.max() > 0
+        if case.lesion:
+            lesion = load_mask(case.lesion, volume, "lesion mask")
+            assert 0 < lesion.sum() < lesion.size / 2
+
+
+def test_the_example_becomes_a_store(example, tmp_path):
+    cohort, root = example
+    listing = cohort.find_cases(root)
+    assert prepare(listing, tmp_path / "store", COARSE, None, cohort="example") == []
+    store = SliceStore(tmp_path / "store")
+    assert store.case_ids == [case.case_id for case in listing.cases]
+    assert sum(store.summary(case)["lesion_ml"] > 0 for case in store.case_ids) == sum(
+        case.lesion is not None for case in listing.cases
+    )
+
+
+def test_the_same_seed_writes_the_same_bytes(example, tmp_path):
+    cohort, root = example
+    cohort.write_example(tmp_path / "again", cases=3, seed=5)
+    files = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    assert files == sorted(p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file())
+    assert all((root / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in files)
+
+
+@pytest.mark.parametrize("name", sorted(COHORTS))
+def test_no_folder_or_an_empty_one_is_a_layout_error(name, tmp_path):
+    for root in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(LayoutError, match="expected") as caught:
+            COHORTS[name].find_cases(root)
+        assert str(root) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(COHORTS))
+def test_documentation_names_licence_and_reference(name):
+    import sys
+
+    text = sys.modules[type(COHORTS[name]).__module__].__doc__
+    assert "**Licence**" in text
+    assert "**Reference**" in text or "**reference**" in text
+    assert COHORTS[name].title
+
+
+def test_an_unknown_name_gets_the_nearest():
+    with pytest.raises(LayoutError, match="did you mean 'brats'"):
+        get_cohort("bratz")

@@ -1,0 +1,82 @@
+import pytest
+
+from semcycle.errors import RecipeError
+from semcycle.methods import METHODS, method_class
+from semcycle.training.recipe import load_recipe, parse_recipe
+from semcycle.training.shipped import shipped_recipes
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_is_valid_and_round_trips(name):
+    recipe = load_recipe(name)
+    assert parse_recipe(recipe.to_dict(), name) == recipe
+
+
+def test_paper_recipes_say_what_the_paper_says():
+    recipe = load_recipe("paper/cycle-continuous")
+    assert recipe.training.batch_size == 128
+    assert recipe.training.decay == "none"
+    assert recipe.slices.lesions == "drop"
+    assert (recipe.method.segmentation.epochs, recipe.method.synthesis.epochs) == (30, 15)
+    discrete = load_recipe("paper/cycle-discrete")
+    assert discrete.method.semantics == "discrete"
+    assert discrete.method.segmentation == recipe.method.segmentation
+    assert discrete.method.synthesis == recipe.method.synthesis
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("method: {name: cycle, segmentation: {epoch: 3}}", "'method.segmentation.epoch'; did you mean 'epochs'"),
+        ("method: {name: cycle}\ntrainng: {}", "unknown key 'trainng'; did you mean 'training'"),
+        ("method: {name: cycle}\ntraining: {batchsize: 3}", "did you mean 'batch_size'"),
+        ("method: {name: cycle, segmentation: {augment: {flop: true}}}", "did you mean 'flip'"),
+        ("method: {name: cycel}", "did you mean 'cycle'"),
+        ("method: {name: cycle, semantics: discreet}", "'continuous' or 'discrete'"),
+        ("method: {name: cycle, synthesis: {epochs: many}}", "method.synthesis.epochs"),
+        ("method: {name: cycle}\nmethod_name: vae", "method.name"),
+        ("method: cycle", "`method:` section"),
+        ("[1, 2]", "`method:` section"),
+        ("a: [", "expected YAML"),
+        ("!!python/object/apply:os.system ['true']", "expected YAML"),
+    ],
+)
+def test_wrong_recipes_are_refused_with_the_nearest_right_key(tmp_path, content, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert words in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_recipe_names_are_answered_with_the_known_ones():
+    with pytest.raises(RecipeError, match="did you mean 'paper/cycle-discrete'"):
+        load_recipe("paper/cycle-discret")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_contract(name):
+    """Every method: a reference, settings with defaults, stages whose players exist, a reconstruction in range."""
+    import torch
+
+    if name == "cycle":
+        from tests.conftest import tiny_recipe
+
+        method = tiny_recipe().build()
+    else:
+        kind = method_class(name)
+        size = {"size": 32} if "size" in kind.Settings.model_fields else {}
+        method = kind(parse_recipe({"method": {"name": name} | size}, "x").method)
+    assert method.paper.link.startswith("https://")
+    for stage in method.stages():
+        for player in stage.players.values():
+            assert all(isinstance(getattr(method, module), torch.nn.Module) for module in player.modules)
+    x = torch.rand(2, 1, 32, 32)
+    made = method.reconstruct(x, torch.ones_like(x))
+    assert made.image.shape == x.shape
+    assert made.image.min() >= 0
+    assert made.image.max() <= 1
+    with pytest.raises(RecipeError, match="expected a method of"):
+        method_class("nothing")

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from semcycle.errors import StoreError
+from semcycle.training.slices import SliceSettings, pack_slices, used_cases
+
+
+def test_paper_rule_keeps_lesion_free_slices_with_brain(ball_store, tmp_path):
+    settings = SliceSettings()
+    packed = pack_slices(ball_store, ["h0", "l0"], settings, tmp_path)
+    expected = 0
+    for case in ("h0", "l0"):
+        slices = ball_store.load(case)
+        expected += ((slices.lesion_voxels == 0) & (slices.brain.mean(axis=(1, 2)) >= 0.01)).sum()
+    assert len(packed) == expected
+    assert packed.valid.min() == 1
+    assert isinstance(packed.image, np.memmap)
+    assert packed.tissue.shape == (expected, 3, 32, 32)
+
+
+def test_mask_keeps_lesion_slices_and_hides_the_lesion(ball_store, tmp_path):
+    packed = pack_slices(ball_store, ["l0"], SliceSettings(lesions="mask", lesion_margin=1), tmp_path)
+    slices = ball_store.load("l0")
+    kept = slices.brain.mean(axis=(1, 2)) >= 0.01
+    lesion = slices.lesion[kept] > 0
+    assert len(packed) == kept.sum()
+    assert lesion.any()
+    assert (packed.valid[:, 0][lesion] == 0).all()
+    hidden = (packed.valid[:, 0] == 0).sum()
+    assert lesion.sum() < hidden < 3 * lesion.sum()
+    z = lesion.sum(axis=(1, 2)).argmax()
+    rows = np.flatnonzero(lesion[z].any(axis=1))
+    assert (packed.valid[z, 0, rows[0] - 1] == 0).any()
+    assert (packed.valid[z, 0, rows[0] - 2] == 1).all()
+
+
+def test_flagged_cases_can_be_left_out(ball_store, monkeypatch):
+    summary = ball_store.summary
+    monkeypatch.setattr(ball_store, "summary", lambda case: summary(case) | {"flags": ["bad"] if case == "h1" else []})
+    assert used_cases(ball_store, ["h1", "h0"], SliceSettings(leave_out_flagged=True)) == ["h0"]
+    assert used_cases(ball_store, ["h1", "h0"], SliceSettings()) == ["h0", "h1"]
+
+
+def test_no_slice_left_is_an_error(ball_store, tmp_path):
+    with pytest.raises(StoreError, match="relax `slices`"):
+        pack_slices(ball_store, ["h0"], SliceSettings(min_brain=0.99), tmp_path)
