@@ -26,10 +26,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from semcycle import cli, experiment, models_index, pages, recipe, tissue
+from semcycle import cli, tissue
 from semcycle.cohorts.manifest import write_manifest
-from semcycle.report import canvas, html, quality_page
+from semcycle.report import canvas, html, pages, store_page
+from semcycle.studies import running
 from semcycle.tissue.base import make_tissue_maps
+from semcycle.training import recipe, shipped
 from semcycle.volume import write_arrays
 from tests.conftest import ball_brain, write_case
 
@@ -215,7 +217,7 @@ def desk(tmp_path_factory):
         return parse(content if where.endswith("run.json") else _shrink(content), where, name)
 
     patch.setattr(recipe, "parse_recipe", parse_small)
-    for module, figure in ((pages, "overview_figure"), (quality_page, "contact_sheet"), (experiment, "sample_figure")):
+    for module, figure in ((pages, "overview_figure"), (store_page, "contact_sheet"), (running, "sample_figure")):
         patch.setattr(module, figure, lambda *_, **__: Figure((1, 1)))
     render = canvas.figure_bytes
     for module in (canvas, html):
@@ -230,7 +232,7 @@ def desk(tmp_path_factory):
         "semcycle export .model/run --out .model/bundled/t2-brain",
     ):
         run_command(shlex.split(line), None)
-    patch.setattr(models_index, "model_folder", lambda: root / ".model/bundled")
+    patch.setattr(shipped, "model_folder", lambda: root / ".model/bundled")
     yield SimpleNamespace(root=root, patch=patch)
     patch.undo()
 

@@ -16,8 +16,8 @@ from semcycle.report.scores_page import report_scores
 from semcycle.report.serve import make_server
 from semcycle.report.store_page import quality_report
 
-from .test_report_page import make_scores
 from .test_report_scan import THRESHOLD, make_report, make_summary
+from .test_scores_page import make_scores
 
 QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 LOCAL = re.compile(r"(file|data|blob|about):|http://127\.0\.0\.1:")

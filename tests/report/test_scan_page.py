@@ -23,7 +23,7 @@ from semcycle.training.checkpoint import load_checkpoint
 from semcycle.volume import load_volume
 from tests.conftest import ball_brain, tiny_recipe
 
-from .test_report_page import EVIL, read
+from .test_scores_page import EVIL, read
 
 THRESHOLD = 0.37
 

@@ -11,8 +11,9 @@ from matplotlib.image import imread
 
 from semcycle.errors import Failure, StoreError
 from semcycle.files import write_failures
-from semcycle.report import quality, quality_page
+from semcycle.report import store_page
 from semcycle.report.store_page import quality_report
+from semcycle.store import quality
 from semcycle.store.quality import quality_table
 from semcycle.store.slice_store import SliceStore, read_record, write_case, write_manifest
 
@@ -161,8 +162,8 @@ def test_failed_cases_stand_first(ball_store, tmp_path):
 
 
 def test_a_large_store_is_drawn_in_part(ball_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(quality_page, "ALL_DRAWN", 5)
-    monkeypatch.setattr(quality_page, "FIRST_DRAWN", 2)
+    monkeypatch.setattr(store_page, "ALL_DRAWN", 5)
+    monkeypatch.setattr(store_page, "FIRST_DRAWN", 2)
     store = change(ball_store, tmp_path / "s", case_id="l1", record={"brain_ml": 100.0})
     path = quality_report(store, tmp_path)
     flagged = int((quality_table(store)["flags"] != "").sum())

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from semcycle import paper
 from semcycle.errors import SemcycleError
 from semcycle.methods.base import Reconstructed
 from semcycle.report.posteriors import mean_posteriors, posterior_figure
 from semcycle.store.augment import AugmentationSettings, augment_stores
+from semcycle.studies import paper
 from semcycle.studies.paper import ROWS, PaperSettings, paper_split, run_paper
 from semcycle.studies.paper_report import paper_table, readable
 from semcycle.training.recipe import load_recipe
