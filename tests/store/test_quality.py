@@ -16,8 +16,7 @@ from semcycle.report.store_page import quality_report
 from semcycle.store import quality
 from semcycle.store.quality import quality_table
 from semcycle.store.slice_store import SliceStore, read_record, write_case, write_manifest
-
-from .test_report_page import EVIL, read
+from tests.report.test_scores_page import EVIL, read
 
 COLUMNS = [
     *("case", "subject", "group", "slices", "lesion_free_slices", "brain_ml", "lesion_ml", "gm_ml", "wm_ml", "csf_ml"),
