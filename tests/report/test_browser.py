@@ -16,7 +16,7 @@ from semcycle.report.scores_page import report_scores
 from semcycle.report.serve import make_server
 from semcycle.report.store_page import quality_report
 
-from .test_report_scan import THRESHOLD, make_report, make_summary
+from .test_scan_page import THRESHOLD, make_report, make_summary
 from .test_scores_page import make_scores
 
 QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
