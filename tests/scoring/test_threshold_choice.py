@@ -55,14 +55,25 @@ def test_runs_without_such_cases_are_named(ball_store, tmp_path):
         choose([f"healthy={tmp_path}"], {}, ball_store)
 
 
-def test_a_model_brings_its_thresholds_and_may_not_have_seen_the_test_cases():
+class Sessions:
+    """A store of two sessions of one subject, and a scan of another."""
+
+    def subject(self, case):
+        return case.split("_")[0]
+
+
+def test_a_model_brings_its_thresholds_and_may_not_have_seen_the_test_subjects():
     one = HealthyThreshold(rate=0.01, value=0.3)
-    calibration = Calibration(preset="baur", source="ten scans", cases=["h2"], thresholds={"baur": [one]})
-    runs = {"a": make_run(calibration=calibration), "b": make_run()}
-    found = carried_thresholds(runs, ["literal", "baur"], ["l0"])
+    calibration = Calibration(preset="baur", source="ten scans", cases=["p_1"], thresholds={"baur": [one]})
+    subjects = calibration.model_copy(update={"subjects": ["p"]})
+    runs = {"a": make_run(calibration=subjects), "b": make_run(), "old": make_run(calibration=calibration)}
+    found = carried_thresholds(runs, ["literal", "baur"], Sessions(), ["q_1"])
     assert found["a", "literal"] == []
     (threshold,) = found["a", "baur"]
     assert (threshold.rule, threshold.value) == ("model_1", 0.3)
     assert threshold.source == "healthy: 1 % FPR on ten scans, carried by the model"
-    (seen,) = carried_thresholds(runs, ["baur"], ["h2"])["a", "baur"]
-    assert seen.source.startswith("oracle: ")
+    for case in ("p_1", "p_2"):  # the same scan, and the same subject's next one
+        (seen,) = carried_thresholds(runs, ["baur"], Sessions(), [case])["a", "baur"]
+        assert seen.source == "oracle: saw test subjects, 1 % FPR on ten scans, carried by the model"
+    (old,) = carried_thresholds(runs, ["baur"], Sessions(), ["p_1"])["old", "baur"]  # knows its cases only
+    assert old.source.startswith("oracle: ")

@@ -37,6 +37,7 @@ def test_the_thresholds_are_passed_by_their_share_of_healthy_voxels(run, ball_st
         assert {one.gm, one.wm, one.csf} != {None}
     assert [one.rate for one in alone] == [0.01, 0.02, 0.05]
     assert checkpoint.preset == "literal"
+    assert checkpoint.calibration.subjects == ["subject-h3", "subject-l0"]
 
 
 def test_calibration_refuses_seen_subjects_and_unknown_presets(run, ball_store):

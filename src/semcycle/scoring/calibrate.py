@@ -71,7 +71,8 @@ def calibrate(
         msg = f"{store.folder}: expected healthy voxels, got none in {len(cases)} cases; name others"
         raise ScoringError(msg)
     thresholds = {name: [_threshold(tallies, name, rate) for rate in RATES] for name in PRESETS}
-    return Calibration(preset=preset, source=source, cases=list(cases), thresholds=thresholds)
+    subjects = sorted({store.subject(case) for case in cases})
+    return Calibration(preset=preset, source=source, cases=list(cases), subjects=subjects, thresholds=thresholds)
 
 
 def _threshold(tallies: dict[tuple[str, str], ScoreCounts], preset: str, rate: float) -> HealthyThreshold:

@@ -69,14 +69,16 @@ def threshold_data(
 
 
 def carried_thresholds(
-    runs: Mapping[str, Checkpoint], presets: Sequence[str], case_ids: Sequence[str]
+    runs: Mapping[str, Checkpoint], presets: Sequence[str], store: SliceStore, case_ids: Sequence[str]
 ) -> dict[tuple[str, str], list[Threshold]]:
-    """The thresholds that calibrated runs carry, by run and preset; labelled oracle where they saw a test case."""
+    """The thresholds that calibrated runs carry, by run and preset; labelled oracle where they saw a test subject."""
+    tested = {store.subject(case) for case in case_ids}
     found: dict[tuple[str, str], list[Threshold]] = {}
     for name, run in runs.items():
         if run.calibration is None:
             continue
-        kind = "oracle: saw test cases," if set(run.calibration.cases) & set(case_ids) else "healthy:"
+        seen = tested & set(run.calibration.subjects) or set(case_ids) & set(run.calibration.cases)
+        kind = "oracle: saw test subjects," if seen else "healthy:"
         for preset in presets:
             found[name, preset] = [
                 Threshold(

@@ -138,7 +138,7 @@ def run_scoring(
         progress=progress,
         thresholds=sources,
         lesions=lesions,
-        carried=carried_thresholds(checkpoints, presets, cases),
+        carried=carried_thresholds(checkpoints, presets, store, cases),
     )
     table.save(out)
     trained = {

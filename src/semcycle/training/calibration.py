@@ -62,6 +62,8 @@ class Calibration(Config):
     """The healthy data, in words."""
     cases: list[str]
     """Their names."""
+    subjects: list[str] = Field(default_factory=list)
+    """Whose scans they are, each once; empty in files from before they were kept."""
     thresholds: dict[str, list[HealthyThreshold]]
     """Preset -> thresholds."""
 
