@@ -1,5 +1,8 @@
 import gzip
+import importlib.util
 import struct
+import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import nibabel as nib
@@ -173,3 +176,113 @@ def test_names():
     assert scan_name(Path("a/b_t2.nii.gz")) == "b_t2"
     assert is_scan(Path("x.NII.GZ"))
     assert not is_scan(Path("x.json"))
+
+
+def _claim(path, data, **fields):
+    """A NIfTI file whose header says something else than its voxels."""
+    content = bytearray(nib.Nifti1Image(data, np.eye(4)).to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]))
+    for name, value in fields.items():
+        header[name] = value
+    content[:348] = header.binaryblock
+    path.write_bytes(gzip.compress(bytes(content)) if path.suffix == ".gz" else bytes(content))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_header_that_claims_gigabytes_is_refused_before_they_are_allocated(tmp_path, data, name):
+    path = _claim(tmp_path / name, data, dim=[3, 1000, 1000, 130, 1, 1, 1, 1])
+    tracemalloc.start()
+    try:
+        with pytest.raises(VolumeError, match=r"a\.nii.*expected"):
+            load_volume(path)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_flipped_bit_of_a_compressed_scan_is_found(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    voxels = np.random.default_rng(0).integers(0, 500, (20, 20, 20)).astype(np.int16)
+    content = gzip.compress(nib.Nifti1Image(voxels, np.eye(4)).to_bytes())
+    for place in range(900, len(content) - 8, 997):
+        flipped = bytearray(content)
+        flipped[place] ^= 4
+        path.write_bytes(flipped)
+        with pytest.raises(VolumeError, match="damaged"):
+            load_volume(path)
+
+
+def test_absurd_sizes_are_refused_unless_the_limits_are_lifted(tmp_path, data, monkeypatch):
+    nib.save(nib.Nifti1Image(data, np.diag([348.0, 1, 1, 1])), tmp_path / "wide.nii")
+    huge = _claim(tmp_path / "huge.nii", data, dim=[3, 2000, 2000, 2000, 1, 1, 1, 1])
+    with pytest.raises(GeometryError, match=r"0\.05 to 20 mm, got 348 x 1 x 1.*SEMCYCLE_READ_LIMITS"):
+        load_volume(tmp_path / "wide.nii")
+    with pytest.raises(VolumeError, match=r"at most 134,217,728 voxels, got 8,000,000,000.*SEMCYCLE_READ_LIMITS"):
+        load_volume(huge)
+    monkeypatch.setenv("SEMCYCLE_READ_LIMITS", "off")
+    assert load_volume(tmp_path / "wide.nii").spacing[0] == 348
+    with pytest.raises(VolumeError, match="truncated"):
+        load_volume(huge)
+
+
+def test_bytes_behind_the_voxels_are_refused_unless_they_are_zeros(tmp_path, data):
+    path = write(tmp_path / "a.nii", data)
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(100))
+    np.testing.assert_array_equal(load_volume(path).data, data)
+    path.write_bytes(whole + b"\1" * 100)
+    with pytest.raises(VolumeError, match="100 bytes more"):
+        load_volume(path)
+
+
+def test_values_no_scanner_gives_are_refused(tmp_path, data):
+    with pytest.raises(VolumeError, match="1e\\+32"):
+        load_volume(write(tmp_path / "a.nii", np.where(data == data.max(), 1e32, data).astype(np.float32)))
+
+
+def test_a_rounded_quaternion_beside_a_good_sform_is_a_doubt(tmp_path, data):
+    path = _claim(tmp_path / "a.nii", data, qform_code=1, quatern_b=0.7072, quatern_c=0.7072, sform_code=1)
+    assert load_volume(path).warnings == ("the qform's quaternion is not of length 1; the sform was used",)
+
+
+def test_an_unknown_orientation_is_a_doubt(tmp_path, data):
+    assert "no orientation" in load_volume(_claim(tmp_path / "a.nii", data, qform_code=0, sform_code=0)).warnings[0]
+
+
+def test_voxel_sizes_that_disagree_with_the_affine_are_a_doubt(tmp_path, data):
+    path = _claim(tmp_path / "a.nii", data, pixdim=[1, 2, 1, 1, 1, 1, 1, 1], qform_code=0, sform_code=1)
+    assert "2 x 1 x 1 mm" in load_volume(path).warnings[0]
+
+
+def test_a_file_of_another_format_is_refused_in_one_line(tmp_path):
+    for name, content in {
+        "a.nii": b"PK\3\4" * 200,
+        "b.mnc": b"\x89HDF\r\n\x1a\n" + bytes(600),
+        "c.nii": bytes(64),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(VolumeError, match=f"{name}: expected [^\n]*$"):
+            load_volume(tmp_path / name)
+
+
+def test_texts_of_the_header_stay_with_the_scan(tmp_path, data):
+    image = nib.Nifti1Image(data, np.eye(4))
+    image.header["db_name"], image.header["aux_file"], image.header["intent_name"] = b"Smith", b"John", b"1960"
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"PatientName=Smith"))
+    nib.save(image, tmp_path / "a.nii")
+    save_volume(tmp_path / "b.nii", data, load_volume(tmp_path / "a.nii"), description="ours")
+    content = (tmp_path / "b.nii").read_bytes()
+    assert b"ours" in content
+    assert not any(text in content for text in (b"Smith", b"John", b"1960"))
+
+
+def test_damaged_headers_are_refused_or_read_as_they_are():
+    location = Path(__file__).parents[1] / "benchmarks/fuzz.py"
+    spec = importlib.util.spec_from_file_location("fuzz", location)
+    fuzz = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fuzz)
+    counts = sum(fuzz.run(300, seed=1).values(), start=Counter())
+    assert counts.total() == 300
+    assert counts["foreign exception"] == counts["wrong voxels"] == 0
+    assert counts["refused"] > 100

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         OSError: The disk is full or the folder is not writable; an older file is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    name = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as part:
+        with name.open("xb") as part:  # with the permissions that the user's umask leaves
             part.write(content)
             part.flush()
             os.fsync(part.fileno())
-        os.chmod(name, 0o644)  # noqa: PTH101  (mkstemp makes it 0600; a store is meant to be shared)
-        os.replace(name, path)  # noqa: PTH105
+        name.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
 
 

@@ -1,21 +1,35 @@
 """Volume: a 3-D scan with its affine. The only module that touches nibabel."""
 
+from __future__ import annotations
+
 import gzip
-import zlib
+import io
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from semcycle.errors import GeometryError, VolumeError
+from semcycle.errors import GeometryError, SemcycleError, VolumeError
 from semcycle.files import write_bytes
 from semcycle.types import Affine, VoxelArray, VoxelMask
 
+MAX_VOXELS = 512**3
+"""Largest scan that is read: a head of 0.5 mm fits."""
+SPACING_MM = (0.05, 20.0)
+"""Plausible voxel sizes."""
+NO_LIMITS = "SEMCYCLE_READ_LIMITS=off in the environment lifts the limit"
+MAX_EXTENSION = 1 << 24
+"""Bytes that may stand between header and voxels."""
+MAX_VALUE = 1e30
+HEAD = 4096
+CHUNK = 1 << 22
 SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".img", ".hdr", ".mnc", ".mnc.gz")
 
 
@@ -86,7 +100,7 @@ def load_volume(path: Path) -> Volume:
 def load_map(path: Path) -> Volume:
     """Read a mask or map whose values may be constant, NaN or Inf. Raises as :func:`load_volume` otherwise."""
     data, affine, header = _read(path)
-    return Volume(data, affine, str(path), header, _doubts(header, data.shape))
+    return Volume(data, affine, str(path), header, _doubts(header, affine, data.shape))
 
 
 def load_like(path: Path, like: Volume, what: str, *, finite: bool = True) -> VoxelArray:
@@ -149,6 +163,9 @@ def save_volume(path: Path, data: NDArray[Any], like: Volume, *, description: st
     image.header.set_data_dtype(data.dtype)
     image.header.set_slope_inter(slope, 0)
     image.header["cal_min"] = image.header["cal_max"] = 0
+    for text in ("data_type", "db_name", "aux_file", "intent_name"):  # a scanner's texts may name a patient
+        image.header[text] = b""
+    image.header.extensions.clear()
     image.header["descrip"] = description.encode()[:79]
     if header is None:
         image.header.set_xyzt_units("mm")
@@ -174,7 +191,9 @@ def from_nibabel(image: Any, like: Volume | None = None) -> Volume:
         msg = f"expected a path or a nibabel image, got {type(image).__name__}; wrap arrays in nibabel.Nifti1Image(array, affine)"
         raise VolumeError(msg)
     data, affine, header = _unpack(image, "<image>")
-    made = _check_scan(Volume(data, affine, "<image>", header, _doubts(header, data.shape)), constant=like is not None)
+    made = _check_scan(
+        Volume(data, affine, "<image>", header, _doubts(header, affine, data.shape)), constant=like is not None
+    )
     if like is not None and (
         data.shape != like.shape or _corner_distance(affine, like.affine, like.shape) > 0.1 * min(like.spacing)
     ):
@@ -200,13 +219,100 @@ def _read(path: Path) -> tuple[VoxelArray, Affine, Any]:
         msg = f"{path}: expected an image file, found none; check the path"
         raise VolumeError(msg)
     try:
-        return _unpack(nib.load(path), str(path))
-    except VolumeError:
+        with nib.imageglobals.LoggingOutputSuppressor():
+            return _unpack(_open(path), str(path))
+    except SemcycleError:
         raise
-    except (OSError, EOFError, zlib.error, ImageFileError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a damaged header makes nibabel and numpy raise nearly anything, MemoryError included
         detail = " ".join(str(error).split())[:160] or type(error).__name__
         msg = f"{path}: expected a readable image, got a damaged or foreign file ({detail}); copy or export it again"
         raise VolumeError(msg) from error
+
+
+def _open(path: Path) -> Any:
+    """The nibabel image of a file that is as long, unpacked, as its header says; voxels are not decoded yet."""
+    kind = next((kind for kind in nib.all_image_classes if kind.path_maybe_image(path)[0]), None)
+    if kind is None or (kind is nib.Minc2Image and find_spec("h5py") is None):
+        remedy = "pip install h5py to read MINC 2" if kind else "export it as NIfTI"
+        msg = f"{path}: expected a NIfTI, MGH or MINC image, got a damaged or foreign file; {remedy}"
+        raise VolumeError(msg)
+    packed = path.name.lower().endswith((".gz", ".mgz"))
+    files = {part: Path(str(held.filename)) for part, held in kind.filespec_to_file_map(path).items()}
+    front = files.get("header", files["image"])  # of a pair .hdr and .img
+    with gzip.open(path) if packed else front.open("rb") as stream:
+        head = stream.read(HEAD)
+        most = None if issubclass(kind, nib.Minc1Image) else _claimed_bytes(kind, head, str(path))
+        if not packed:
+            image = kind.from_filename(path)
+            _check_length(image, str(path), files["image"])
+            return image
+        content = _unpacked(stream, head, most, path)
+    image = kind.from_file_map(kind.make_file_map({"image": io.BytesIO(content)}))
+    _check_length(image, str(path), content)
+    return image
+
+
+def _claimed_bytes(kind: Any, head: bytes, source: str) -> int:
+    """The length that a header claims for the file, with what may stand before and behind the voxels; refuses absurd ones.
+
+    nibabel reads all that lies before the voxels, and allocates all voxels, before it finds that they are not there.
+    """
+    if kind is nib.MGHImage:
+        header, before = kind.header_class.from_fileobj(io.BytesIO(head)), HEAD
+    else:
+        header = kind.header_class(head[: kind.header_class.template_dtype.itemsize])
+        before = int(header["vox_offset"])
+        if not 0 <= before <= MAX_EXTENSION:
+            msg = f"{source}: expected the voxels behind the header, got an offset of {before} bytes; export it again"
+            raise VolumeError(msg)
+    voxels = math.prod(int(side) for side in header.get_data_shape())
+    if voxels > MAX_VOXELS and _limited():
+        msg = f"{source}: expected at most {MAX_VOXELS:,} voxels, got {voxels:,}; {NO_LIMITS}"
+        raise VolumeError(msg)
+    return before + voxels * header.get_data_dtype().itemsize + HEAD
+
+
+def _unpacked(stream: Any, head: bytes, most: int | None, path: Path) -> bytes:
+    """The whole of a gzip stream; Python's reader checks its CRC and length at the end."""
+    # zlib packs at most 1032 bytes into one: a header that claims more than that is refused before anything is unpacked
+    bound = path.stat().st_size * 1040
+    if most is not None and most - 2 * HEAD > bound:
+        msg = f"{path}: expected the voxels that the header names ({most:,} bytes), got a file too small for them; copy it again"
+        raise VolumeError(msg)
+    parts, total = [head], len(head)
+    while part := stream.read(CHUNK):
+        parts.append(part)
+        total += len(part)
+        if total > (most or bound) and not (total <= bound and not any(part)):
+            msg = f"{path}: expected the voxels that the header names, got more bytes; copy or export it again"
+            raise VolumeError(msg)
+    return b"".join(parts)
+
+
+def _check_length(image: Any, source: str, file: Path | bytes) -> None:
+    """Refuse a file that is shorter than its header says, or longer by anything but zeros."""
+    if not hasattr(image.dataobj, "offset"):
+        return
+    length = len(file) if isinstance(file, bytes) else file.stat().st_size
+    end = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
+    if length < end:
+        msg = f"{source}: expected {end:,} bytes as its header says, got {length:,}: a truncated file; copy it again"
+        raise VolumeError(msg)
+    if length == end or isinstance(image, nib.MGHImage):  # MGH keeps scan parameters behind the voxels
+        return
+    if isinstance(file, bytes):
+        rest = file[end:]
+    else:
+        with file.open("rb") as stream:
+            stream.seek(end)
+            rest = stream.read(MAX_EXTENSION)
+    if rest.strip(b"\0"):
+        msg = f"{source}: expected the voxels that the header names, got {length - end:,} bytes more; export it again"
+        raise VolumeError(msg)
+
+
+def _limited() -> bool:
+    return os.environ.get("SEMCYCLE_READ_LIMITS", "on") != "off"
 
 
 def _unpack(image: Any, source: str) -> tuple[VoxelArray, Affine, Any]:
@@ -228,33 +334,56 @@ def _unpack(image: Any, source: str) -> tuple[VoxelArray, Affine, Any]:
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         msg = f"{source}: expected an invertible affine, got a singular one; repair the header (sform/qform)"
         raise GeometryError(msg)
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    if _limited() and not (SPACING_MM[0] <= sides.min() and sides.max() <= SPACING_MM[1]):
+        msg = (
+            f"{source}: expected voxels of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, got "
+            f"{' x '.join(f'{side:.4g}' for side in sides)}; repair the header (units, sform), or {NO_LIMITS}"
+        )
+        raise GeometryError(msg)
     return data, affine, image.header
 
 
 def _check_scan(volume: Volume, *, constant: bool = False) -> Volume:
     """Refuse what is not finite, or (unless ``constant``) has one value."""
     data, source = volume.data, volume.source
-    if not np.isfinite(data).all():
+    low, high = data.min(), data.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
         count = int(np.size(data) - np.isfinite(data).sum())
         msg = f"{source}: expected finite intensities, got {count} NaN or Inf voxels; set them to 0 or export again"
         raise VolumeError(msg)
-    if not constant and data.min() == data.max():
+    if max(-low, high) > MAX_VALUE:
+        msg = f"{source}: expected intensities of a scan, got {low:g} to {high:g}: a damaged header or file; export it again"
+        raise VolumeError(msg)
+    if not constant and low == high:
         msg = f"{source}: expected a scan, got one constant value ({data.flat[0]:g}); export it again"
         raise VolumeError(msg)
     return volume
 
 
-def _doubts(header: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """A NIfTI file may carry two affines; nibabel prefers the sform."""
+def _doubts(header: Any, affine: Affine, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """What is doubtful about where a NIfTI file says it lies; nibabel prefers the sform of its two affines."""
     if not isinstance(header, nib.Nifti1Header):
         return ()
-    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
-    if sform is None or qform is None:
-        return ()
-    offset = _corner_distance(sform, qform, shape)
-    if offset <= 0.5 * float(np.linalg.norm(sform[:3, :3], axis=0).min()):
-        return ()
-    return (f"sform and qform disagree by up to {offset:.1f} mm; the sform was used",)
+    sform, code = header.get_sform(coded=True)
+    if not code and not header["qform_code"]:
+        return ("the header names no orientation (qform and sform code 0); left, right, front and back are a guess",)
+    doubts = []
+    zooms, sides = np.array(header.get_zooms()[:3]), np.linalg.norm(affine[:3, :3], axis=0)
+    if np.abs(zooms / sides - 1).max() > 0.02:
+        doubts.append(
+            f"voxel sizes of the header ({' x '.join(f'{side:.3g}' for side in zooms)} mm) and of its affine "
+            f"({' x '.join(f'{side:.3g}' for side in sides)} mm) disagree; the affine was used"
+        )
+    try:
+        qform = header.get_qform(coded=True)[0]
+    except ValueError:
+        return (*doubts, "the qform's quaternion is not of length 1; the sform was used")
+    if sform is not None and qform is not None:
+        offset = _corner_distance(sform, qform, shape)
+        if offset > 0.5 * float(np.linalg.norm(sform[:3, :3], axis=0).min()):
+            doubts.append(f"sform and qform disagree by up to {offset:.1f} mm; the sform was used")
+    return tuple(doubts)
 
 
 def _corner_distance(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
