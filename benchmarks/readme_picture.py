@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from semcycle.prediction.postprocess import make_anomaly_map
-from semcycle.prediction.prediction import reconstruct_slices
+from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import panel_figure
 from semcycle.scoring.panels import Panel, RunPanel
@@ -38,7 +38,7 @@ def main() -> None:
     for index in options.slices:
         at = int(np.flatnonzero(case.slice_index == index)[0])
         part = None if made.tissue is None else made.tissue[at]
-        run = RunPanel(made.image[at], part, {options.preset: mapped.scores[at]})
+        run = RunPanel(made.image[at], part, {options.preset: mapped[at]})
         panels.append(Panel(options.case, index, x[at], brain[at], lesion[at], {checkpoint.recipe.name: run}))
     for path in save_figure(panel_figure(panels, preset=options.preset), options.out, dpi=options.dpi):
         print(path)

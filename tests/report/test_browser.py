@@ -16,7 +16,7 @@ from semcycle.report.scores_page import report_scores
 from semcycle.report.serve import make_server
 from semcycle.report.store_page import quality_report
 
-from .test_scan_page import THRESHOLD, make_report, make_summary
+from .test_scan_page import RECORD, THRESHOLD, made_up, make_prediction, make_summary
 from .test_scores_page import make_scores
 
 QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -65,7 +65,7 @@ def open_page(browser):
 @pytest.fixture(scope="module")
 def scan_page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
-    write_scan_page(folder / "c2_report.html", make_report(), index="index.html")
+    write_scan_page(folder / "c2_report.html", make_prediction(), "scan_01", RECORD, index="index.html")
     write_folder_page(folder, make_summary())
     return folder / "c2_report.html"
 
@@ -91,11 +91,11 @@ def slide(page, control, value):
 
 def test_the_viewer_draws_all_planes_in_proportion(open_page, scan_page):
     page = open_page(scan_page)
-    report = make_report()
-    inside = np.argwhere(report.brain)
+    arrays = made_up()
+    inside = np.argwhere(arrays["brain"])
     margins = np.array([8, 8, 6])  # mm: 8 voxels, and one thick slice
     extent = (np.ptp(inside, axis=0) + 1) * [1, 1, 6] + 2 * margins
-    extent = np.minimum(extent, np.array(report.image.shape) * [1, 1, 6])
+    extent = np.minimum(extent, np.array(arrays["image"].shape) * [1, 1, 6])
     for plane, across, up in (("axial", 0, 1), ("coronal", 0, 2), ("sagittal", 1, 2)):
         picture = pixels(page, plane)
         assert picture.std() > 20
@@ -139,8 +139,8 @@ def test_sliders_change_what_is_drawn(open_page, scan_page):
 def test_threshold_starts_where_the_mask_was_cut(open_page, scan_page):
     page = open_page(scan_page)
     assert page.locator("output[for=v-threshold]").inner_text() == f"{THRESHOLD:g}"
-    report = make_report()
-    ml = ((report.scores >= THRESHOLD) & report.brain).sum() * 6 / 1000
+    arrays = made_up()
+    ml = ((arrays["scores"] >= THRESHOLD) & arrays["brain"]).sum() * 6 / 1000
     assert page.locator("[data-control=volume]").inner_text().startswith(f"{ml:.1f} ml")
 
 
@@ -161,10 +161,10 @@ def test_a_click_and_the_keys_move_the_other_planes(open_page, scan_page):
         page.keyboard.press(key)
         assert np.subtract(voxel(), there).tolist() == list(moved)
         there = voxel()
-    report = make_report()
+    arrays = made_up()
     cells = {name: page.locator(f'[data-row=crosshair] [data-value="{name}"]').inner_text() for name in ("input", "mm")}
-    assert float(cells["input"].replace("≥", "")) == pytest.approx(report.image[tuple(there)], abs=5)
-    millimetres = (report.affine @ [*there, 1])[:3]
+    assert float(cells["input"].replace("≥", "")) == pytest.approx(arrays["image"][tuple(there)], abs=5)
+    millimetres = (arrays["affine"] @ [*there, 1])[:3]
     assert [float(part) for part in cells["mm"].split(", ")] == pytest.approx(millimetres, abs=0.06)
     page.mouse.move(box["x"] + 5, box["y"] + 5)
     assert page.locator("[data-row=pointer] [data-value=voxel]").inner_text() != "–"

@@ -9,6 +9,8 @@ from semcycle.report.overview import choose_slices, overview_figure
 from semcycle.report.rates import rates_figure
 from semcycle.scoring.panels import Panel, RunPanel
 
+from .test_scan_page import make_prediction
+
 
 def make_panel(case_id="case_01", presets=("literal", "baur")):
     rng = np.random.default_rng(0)
@@ -138,19 +140,14 @@ def test_the_same_figure_gives_the_same_bytes(name, tmp_path):
 
 
 def test_overview_shows_evenly_spaced_slices_in_every_row():
-    shape = (40, 24, 24)
-    brain = np.zeros(shape, bool)
-    brain[5:35, 4:20, 4:20] = True
-    x = np.where(brain, 0.5, 0).astype(np.float32)
-    tissue = np.repeat(x[:, None] / 2, 3, axis=1)
-    figure = overview_figure(x, tissue, x, x * 0.1, brain, brain)
+    figure = overview_figure(make_prediction())
     assert isinstance(figure, Figure)
-    assert {"input", "tissue", "reconstruction", "anomaly", "slice 5", "slice 34", "anomaly score"} <= {
+    assert {"input", "tissue", "reconstruction", "anomaly", "slice 2", "slice 17", "anomaly score"} <= {
         *texts(figure),
         *(child.get_ylabel() for axes in figure.axes for child in axes.child_axes),
     }
     assert len(pictures(figure)) == 8 * (4 + 1)
-    assert len(pictures(overview_figure(x, None, None, x * 0, brain))) == 8 * 3
+    assert len(pictures(overview_figure(make_prediction(tissue=None)))) == 8 * (3 + 1)
 
 
 def test_overview_slices_leave_out_the_tips_and_need_brain():

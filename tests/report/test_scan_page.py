@@ -8,19 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
-from semcycle.errors import Failure, GeometryError, PredictionError, ScoringError
-from semcycle.prediction.prediction import predict_volume
+from semcycle.errors import Failure, ScoringError
+from semcycle.prediction.prediction import Prediction, predict_volume
+from semcycle.preprocess.brain_mask import BrainRecord
+from semcycle.preprocess.geometry import fit_grid
+from semcycle.preprocess.intensity import IntensityScale
+from semcycle.preprocess.pipeline import Prepared, PreprocessRecord
 from semcycle.report import viewer
 from semcycle.report.folder_page import write_folder_page
 from semcycle.report.histogram import draw_histogram
-from semcycle.report.overview import overview_figure
-from semcycle.report.scan_page import ScanReport, write_scan_page
+from semcycle.report.scan_page import draw_scan, write_scan_page
 from semcycle.studies.running import run_training
 from semcycle.training.calibration import Threshold
 from semcycle.training.checkpoint import load_checkpoint
-from semcycle.volume import load_volume
+from semcycle.volume import load_volume, make_volume
 from tests.conftest import ball_brain, tiny_recipe
 
 from .test_scores_page import EVIL, read
@@ -28,26 +30,43 @@ from .test_scores_page import EVIL, read
 THRESHOLD = 0.37
 
 
-def make_report(spacing=(1.0, 1.0, 6.0), **changes):
-    """A ball brain with a bright lesion on the patient's left, anterior and superior of the middle."""
+RECORD = {"model": "tiny", "versions": {"semcycle": "0.1.0"}, "preset": "literal"}
+CUT = Threshold("fpr_1", THRESHOLD, "healthy: 1 % FPR on 3 cases")
+
+
+def on_grid(image, affine, brain, scores, reconstruction, tissue=None, threshold=CUT, pixel_mm=1.0, flags=()):
+    """A prediction whose working pixels are the scan's own, so that nothing is changed on the way there and back."""
+    volume = replace(make_volume(image, affine), warnings=tuple(flags))
+    grid = fit_grid(volume, brain, 256, pixel_mm)
+    record = PreprocessRecord(grid, IntensityScale(0.0, 1000.0), BrainRecord("given", 1400.0, 0.95), None)
+    prepared = Prepared(grid.forward(image) / 1000, grid.forward(brain) > 0.5, brain, record)
+    parts = None if tissue is None else np.stack([grid.forward(tissue[..., index]) for index in range(3)], 1)
+    return Prediction(
+        volume, prepared, grid.forward(scores), grid.forward(reconstruction) / 1000, parts, "literal", threshold
+    )
+
+
+def made_up(spacing=(1.0, 1.0, 6.0)):
+    """Arrays of a ball brain with a bright lesion on the patient's left, anterior and superior of the middle."""
     arrays = ball_brain((60, 68, 20))
     t2 = arrays["t2"]
     brain = t2 > 0
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in t2.shape], indexing="ij"))
     lesion = ((grid - np.array([-0.4, 0.3, 0.3])[:, None, None, None]) ** 2).sum(0) < 0.03
-    scores = (np.where(lesion, 0.8, 0.05 + 0.2 * (t2 > 500)) * brain).astype(np.float32)
-    tissue = np.stack([arrays[name] for name in ("gm", "wm", "csf")], -1).astype(np.float32)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = (-30, -34, -60)
-    settings = {
+    return {
+        "image": t2,
+        "affine": affine,
+        "brain": brain,
+        "scores": (np.where(lesion, 0.8, 0.05 + 0.2 * (t2 > 500)) * brain).astype(np.float32),
         "reconstruction": np.where(brain, 400, 0).astype(np.float32),
-        "tissue": tissue,
-        "lesion": lesion & brain,
-        "threshold": THRESHOLD,
-        "threshold_source": "healthy: 1 % FPR on 3 cases",
-        "facts": {"model": "tiny", "versions": {"semcycle": "0.1.0"}},
+        "tissue": np.stack([arrays[name] for name in ("gm", "wm", "csf")], -1).astype(np.float32),
     }
-    return ScanReport("scan_01", t2, affine, brain, scores, **(settings | changes))
+
+
+def make_prediction(spacing=(1.0, 1.0, 6.0), **changes):
+    return on_grid(**(made_up(spacing) | changes))
 
 
 def embedded(path):
@@ -61,11 +80,11 @@ def embedded(path):
 
 
 def test_page_says_what_was_found(tmp_path):
-    report = make_report(flags=["brain of 600 ml"])
-    path = write_scan_page(tmp_path / "scan_01_report.html", report, index="index.html")
+    prediction = make_prediction(flags=["brain of 600 ml"])
+    path = write_scan_page(tmp_path / "scan_01_report.html", prediction, "scan_01", RECORD, index="index.html")
     page = read(path)
     text = " ".join(" ".join(page.text).split())
-    ml = report.lesion.sum() * 6 / 1000
+    ml = prediction.mask_native().sum() * 6 / 1000
     for expected in ("scan_01", f"{ml:.1f}", "0.37", "1 % FPR on 3 cases", "brain of 600 ml", "tiny", "semcycle 0.1.0"):
         assert expected in text
     assert "Not a medical device" in text
@@ -74,7 +93,8 @@ def test_page_says_what_was_found(tmp_path):
 
 
 def test_page_is_complete_in_itself_and_can_be_used_without_a_mouse(tmp_path):
-    path = write_scan_page(tmp_path / "p.html", make_report(overview=Figure(figsize=(1, 1))))
+    assert draw_scan(make_prediction(), tmp_path, "p", RECORD) == ["p_overview.png", "p_report.html"]
+    path = tmp_path / "p_report.html"
     source = re.sub(r"base64,[^\"]+", "", path.read_text(encoding="utf-8"))
     assert not re.search(r"https?://|url\(|@import|fetch\(|XMLHttpRequest|WebSocket|import\(", source)
     page = read(path)
@@ -86,11 +106,13 @@ def test_page_is_complete_in_itself_and_can_be_used_without_a_mouse(tmp_path):
         if tag == "input" and attributes["type"] == "range":
             assert attributes.get("id") in labels or attributes["aria-label"]
     assert sum(a.get("tabindex") == "0" for tag, a in page.tags if tag == "canvas") == 3
+    assert any(tag == "img" for tag, _ in page.tags)
 
 
 def test_strings_are_escaped_and_bytes_repeat(tmp_path):
-    report = make_report(flags=[EVIL], facts={EVIL: EVIL}, threshold_source=EVIL)
-    paths = [write_scan_page(tmp_path / name, replace(report, name=EVIL)) for name in ("a.html", "b.html")]
+    prediction = make_prediction(flags=[EVIL], threshold=Threshold("given", THRESHOLD, EVIL))
+    record = {"model": EVIL, "versions": {EVIL: EVIL}}
+    paths = [write_scan_page(tmp_path / name, prediction, EVIL, record) for name in ("a.html", "b.html")]
     assert EVIL not in paths[0].read_text(encoding="utf-8")
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
@@ -98,7 +120,7 @@ def test_strings_are_escaped_and_bytes_repeat(tmp_path):
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
 def test_any_orientation_is_shown_the_same_way(tmp_path, axes, flips):
-    upright = make_report()
+    upright = made_up()
     turn = np.eye(4)
     turn[:3, :3] = np.linalg.qr(np.eye(3) + 0.1 * np.array([[0, 1, -1], [-1, 0, 1], [1, -1, 0]]))[0]
     turn[:3, :3] *= np.sign(np.diag(turn[:3, :3]))
@@ -111,11 +133,12 @@ def test_any_orientation_is_shown_the_same_way(tmp_path, axes, flips):
     to_old[3, 3] = 1
     for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
         to_old[old, new] = flip
-        to_old[old, 3] += upright.image.shape[old] - 1 if flip < 0 else 0
-    arrays = {name: move(getattr(upright, name)) for name in ("image", "brain", "scores", "lesion", "tissue")}
-    report = replace(upright, affine=turn @ upright.affine @ to_old, reconstruction=None, **arrays)
-    settings, volumes = embedded(write_scan_page(tmp_path / "turned.html", report))
-    straight, expected = embedded(write_scan_page(tmp_path / "straight.html", upright))
+        to_old[old, 3] += upright["image"].shape[old] - 1 if flip < 0 else 0
+    turned = {name: move(data) for name, data in upright.items() if name != "affine"}
+    prediction = on_grid(**turned, affine=turn @ upright["affine"] @ to_old)
+    lesion, volume = prediction.mask_native(), prediction.volume
+    settings, volumes = embedded(write_scan_page(tmp_path / "turned.html", prediction, "a", RECORD))
+    straight, expected = embedded(write_scan_page(tmp_path / "straight.html", on_grid(**upright), "a", RECORD))
     assert settings["spacing"] == pytest.approx([1, 1, 6], abs=1e-4)
     assert settings["start"] == straight["start"]
     for name, data in volumes.items():
@@ -124,17 +147,18 @@ def test_any_orientation_is_shown_the_same_way(tmp_path, axes, flips):
     for at in np.random.default_rng(0).integers(0, settings["shape"], (50, 3)):
         voxel = to_voxel @ [*at, 1]
         i, j, k = np.rint(voxel).astype(int)
-        assert volumes["lesion"][tuple(at)] == report.lesion[i, j, k]
+        assert volumes["lesion"][tuple(at)] == lesion[i, j, k]
         value = settings["image"]["low"] + volumes["image"][tuple(at)] * settings["image"]["step"]
-        assert value == pytest.approx(report.image[i, j, k], abs=settings["image"]["step"])
-        assert to_mm @ [*at, 1] == pytest.approx((report.affine @ [*voxel, 1])[:3], abs=1e-3)
+        assert value == pytest.approx(volume.data[i, j, k], abs=settings["image"]["step"])
+        assert to_mm @ [*at, 1] == pytest.approx((volume.affine @ [*voxel, 1])[:3], abs=1e-3)
 
 
 def test_the_viewer_cuts_where_the_mask_was_cut():
     scores = np.random.default_rng(0).random((20, 20, 20)).astype(np.float32) ** 3
     brain = np.ones(scores.shape, bool)
     for threshold in (0.0123, 0.2, 0.37):
-        made = viewer.embed_viewer(scores, np.eye(4), brain, scores, threshold=threshold)
+        cut = Threshold("given", threshold, "given")
+        made = viewer.embed_viewer(on_grid(scores, np.eye(4), brain, scores, scores, threshold=cut))
         scale = made["settings"]["scores"]
         level = round(threshold / scale["step"])
         assert level * scale["step"] == pytest.approx(threshold)
@@ -146,36 +170,26 @@ def test_the_viewer_cuts_where_the_mask_was_cut():
 
 def test_a_fine_scan_is_thinned_out_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(viewer, "MAX_VOXELS", 20_000)
-    report = make_report(spacing=(0.5, 1.0, 6.0))
-    path = write_scan_page(tmp_path / "p.html", report)
+    prediction = make_prediction(spacing=(0.5, 1.0, 6.0), pixel_mm=0.5)
+    path = write_scan_page(tmp_path / "p.html", prediction, "p", RECORD)
     settings, volumes = embedded(path)
     assert settings["spacing"] == pytest.approx([2, 1, 6])
     assert volumes["image"].size <= 20_000
     assert "every 4th voxel" in " ".join(" ".join(read(path).text).split())
     at = np.array(settings["start"])
     voxel = np.rint(np.array(settings["toVoxel"]) @ [*at, 1]).astype(int)
-    assert report.lesion[tuple(voxel)]
+    assert prediction.mask_native()[tuple(voxel)]
 
 
-def test_only_image_brain_and_scores_are_needed(tmp_path):
-    bare = make_report(reconstruction=None, tissue=None, lesion=None, threshold=None, threshold_source="", facts={})
-    path = write_scan_page(tmp_path / "p.html", bare)
+def test_tissue_and_threshold_may_be_missing(tmp_path):
+    bare = make_prediction(tissue=None, threshold=None)
+    path = write_scan_page(tmp_path / "p.html", bare, "p", {})
     settings, volumes = embedded(path)
-    assert set(volumes) == {"image", "scores"}
+    assert set(volumes) == {"image", "scores", "reconstruction"}
     assert settings["scores"]["threshold"] is None
     assert "without a threshold" in " ".join(read(path).text)
-    empty = replace(bare, lesion=np.zeros_like(bare.brain), threshold=0.99, scores=np.zeros_like(bare.scores))
-    assert "0.0" in " ".join(read(write_scan_page(tmp_path / "q.html", empty)).text)
-
-
-def test_grids_must_agree(tmp_path):
-    report = make_report()
-    with pytest.raises(GeometryError, match=r"scan_01: expected scores on the image's grid"):
-        write_scan_page(tmp_path / "p.html", replace(report, scores=report.scores[1:]))
-    with pytest.raises(GeometryError, match="empty"):
-        write_scan_page(tmp_path / "p.html", replace(report, brain=np.zeros_like(report.brain)))
-    with pytest.raises(PredictionError, match="finite threshold"):
-        write_scan_page(tmp_path / "p.html", replace(report, threshold=float("nan")))
+    nothing = make_prediction(scores=np.zeros_like(bare.volume.data))
+    assert "0.0" in " ".join(read(write_scan_page(tmp_path / "q.html", nothing, "q", {})).text)
 
 
 def test_a_whole_head_stays_below_eight_megabytes(tmp_path):
@@ -187,8 +201,8 @@ def test_a_whole_head_stays_below_eight_megabytes(tmp_path):
     image = ((500 + 200 * smooth + 15 * noise) * brain).astype(np.float32)
     scores = (np.clip(0.1 + 0.05 * smooth + 0.01 * noise, 0, 1) * brain).astype(np.float32)
     tissue = np.stack([np.clip(0.5 + part * smooth, 0, 1) * brain for part in (-2, 2, 0.5)], -1)
-    report = ScanReport("head", image, np.eye(4), brain, scores, image * 0.9, tissue, scores > 0.14, 0.14)
-    assert write_scan_page(tmp_path / "p.html", report).stat().st_size < 8e6
+    head = on_grid(image, np.eye(4), brain, scores, image * 0.9, tissue, Threshold("given", 0.14, "given"))
+    assert write_scan_page(tmp_path / "p.html", head, "head", RECORD).stat().st_size < 8e6
 
 
 def test_histogram_counts_and_marks():
@@ -237,34 +251,13 @@ def test_folder_page_lists_scans_and_links_to_their_pages(tmp_path):
         write_folder_page(tmp_path, pd.DataFrame({"x": [1]}))
 
 
-def report_of(prediction, name):
-    """A page's content from a prediction, as ``semcycle predict`` makes it."""
-    prepared = prediction.prepared
-    return ScanReport(
-        name=name,
-        image=prediction.volume.data,
-        affine=prediction.volume.affine,
-        brain=prepared.brain_native,
-        scores=prediction.anomaly_native(),
-        reconstruction=prediction.reconstruction_native(),
-        tissue=prediction.tissue_native(),
-        lesion=prediction.mask_native(),
-        threshold=prediction.threshold.value,
-        threshold_source=prediction.threshold.source,
-        flags=prepared.record.brain.warnings,
-        facts={"preset": prediction.preset},
-        overview=overview_figure(
-            prepared.image, prediction.tissue, prediction.reconstruction, prediction.scores, prepared.brain
-        ),
-    )
-
-
 def test_page_of_a_prediction(ball_store, ball_cases, tmp_path):
     run_training(tiny_recipe(), ball_store, ball_store.case_ids, tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run")
     volume = load_volume(Path(ball_cases[-1].images["t2"]))
     made = predict_volume(checkpoint, volume, threshold=Threshold("fpr_1", 0.05, "healthy: 1 % FPR on 4 balls"))
-    path = write_scan_page(tmp_path / "l1_report.html", report_of(made, "l1"), index="index.html")
+    assert draw_scan(made, tmp_path, "l1", {"preset": "literal"}) == ["l1_overview.png", "l1_report.html"]
+    path = tmp_path / "l1_report.html"
     page = read(path)
     text = " ".join(page.text)
     assert all(words in text for words in ("l1", "literal", "4 balls"))

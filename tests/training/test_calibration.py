@@ -7,7 +7,8 @@ import semcycle
 import semcycle.volume
 from semcycle.errors import CheckpointError, GeometryError, PredictionError, ScoringError, SplitError, VolumeError
 from semcycle.prediction.postprocess import make_anomaly_map
-from semcycle.prediction.prediction import predict_volume, reconstruct_slices
+from semcycle.prediction.prediction import predict_volume
+from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.scoring.calibrate import calibrate
 from semcycle.training import train
 from semcycle.training.calibration import Calibration, find_threshold
@@ -30,7 +31,7 @@ def test_the_thresholds_are_passed_by_their_share_of_healthy_voxels(run, ball_st
     case = ball_store.load("h3")
     x, brain = case.image.astype(np.float32), case.brain > 0
     made = reconstruct_slices(checkpoint.method, x, brain)
-    scores = make_anomaly_map(x, made, brain, "literal", 6.0).scores[brain]
+    scores = make_anomaly_map(x, made, brain, "literal", 6.0)[brain]
     alone = calibrate(checkpoint, ball_store, ["h3"], "literal", "one ball").thresholds["literal"]
     for one in alone:
         assert (scores >= one.value - 1 / 65535).mean() == pytest.approx(one.rate, abs=0.01)

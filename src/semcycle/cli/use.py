@@ -43,7 +43,8 @@ def predict(
     from semcycle.prediction.folder import PredictSettings, predict_files, read_summary
     from semcycle.prediction.postprocess import find_preset
     from semcycle.prediction.scans import find_mask, find_scans
-    from semcycle.report.pages import draw_scan, write_index
+    from semcycle.report.folder_page import write_index
+    from semcycle.report.scan_page import draw_scan
     from semcycle.training.calibration import find_threshold
     from semcycle.training.checkpoint import load_checkpoint
 

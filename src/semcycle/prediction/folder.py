@@ -174,7 +174,7 @@ def _describe(prediction: Prediction, checkpoint: Checkpoint, path: Path) -> dic
         "versions": _versions(),
         "shape": list(prediction.volume.shape),
         "spacing_mm": [round(step, 4) for step in prediction.volume.spacing],
-        "flags": [*prediction.volume.warnings, *prediction.prepared.record.brain.warnings],
+        "flags": prediction.flags,
         "brain_ml": round(float(prediction.prepared.brain_native.sum() * prediction.volume.voxel_ml), 1),
         "lesion_ml": round(found.total_ml, 3) if found else None,
         "components": found.count if found else None,

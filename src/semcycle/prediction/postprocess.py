@@ -21,9 +21,10 @@ from pydantic import Field, model_validator
 from semcycle.config import Config, change_settings
 from semcycle.errors import ScoringError
 from semcycle.methods.base import Reconstructed
-from semcycle.prediction.anomaly_map import AnomalyMap, Sign, residual
 from semcycle.prediction.filters import erode, flatten_small, median, odd_sizes, smooth
 from semcycle.types import SliceArray, SliceMask, Spacing
+
+Sign = Literal["absolute", "positive"]
 
 
 class PostProcessing(Config):
@@ -93,14 +94,26 @@ def find_preset(text: str) -> PostProcessing:
     return change_settings(PRESETS[name], words, text)
 
 
+def residual(x: SliceArray, reconstruction: SliceArray, sign: Sign = "absolute") -> SliceArray:
+    """R = |x - G(S(x))| (Eq. 5), or its positive part: only what is brighter than expected (A20).
+
+    Args:
+        x: ``(S, H, W)`` in [0, 1].
+        reconstruction: ``(S, H, W)`` in [0, 1].
+        sign: ``absolute`` or ``positive``.
+    """
+    difference = np.asarray(x, np.float32) - np.asarray(reconstruction, np.float32)
+    return np.abs(difference) if sign == "absolute" else np.maximum(difference, 0)
+
+
 def make_anomaly_map(
     x: SliceArray,
     made: Reconstructed,
     brain: SliceMask,
     preset: str | PostProcessing,
     spacing: float | Spacing,
-) -> AnomalyMap:
-    """Turn a reconstruction into an anomaly map.
+) -> SliceArray:
+    """Turn a reconstruction into an anomaly map: how far every voxel is from its healthy reconstruction.
 
     Args:
         x: ``(S, H, W)`` in [0, 1]; neighbouring slices, from foot to head.
@@ -109,13 +122,15 @@ def make_anomaly_map(
         preset: Key of ``PRESETS``, with changes if any, or steps of one's own.
         spacing: Voxel size ``(S, H, W)`` in mm; the side of a pixel alone where no step in mm runs across slices.
 
+    Returns:
+        ``(S, H, W)`` scores in [0, 1], 0 outside the brain.
+
     Raises:
         ScoringError: No preset has this name, or it needs the distance of slices.
     """
     steps = find_preset(preset) if isinstance(preset, str) else preset
     scores = residual(x, made.image, steps.sign) if made.score is None else np.asarray(made.score, np.float32)
-    name = preset if isinstance(preset, str) else "custom"
-    return AnomalyMap(process_map(scores, brain, steps, spacing, x), brain, name)
+    return process_map(scores, brain, steps, spacing, x)
 
 
 def process_map(

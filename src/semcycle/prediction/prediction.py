@@ -7,17 +7,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from semcycle.errors import PredictionError
 from semcycle.masks import label_components
-from semcycle.methods.base import Method, Reconstructed, Reconstruction
 from semcycle.prediction.postprocess import make_anomaly_map
+from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.preprocess.pipeline import Prepared, preprocess
 from semcycle.training.calibration import Threshold
 from semcycle.training.checkpoint import Checkpoint
-from semcycle.types import SliceArray, SliceMask, TissueSlices, VoxelArray, VoxelMask
+from semcycle.types import SliceArray, TissueSlices, VoxelArray, VoxelMask
 from semcycle.volume import Volume, as_nibabel, ras_spacing
 
 MIN_LESION_ML = 0.03
@@ -29,14 +28,31 @@ class Components:
     """Connected components of a lesion mask (26 neighbours).
 
     Attributes:
-        count: How many.
-        total_ml: Their volume together.
-        largest_ml: Of the largest, 0 without any.
+        labels: ``(I, J, K)``, 0 outside the mask, ``n`` in its nth component.
+        sizes_ml: ``(N,)`` their volumes.
     """
 
-    count: int
-    total_ml: float
-    largest_ml: float
+    labels: NDArray[np.int32]
+    sizes_ml: NDArray[np.floating]
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self.sizes_ml)
+
+    @property
+    def total_ml(self) -> float:
+        """Their volume together."""
+        return float(self.sizes_ml.sum())
+
+    @property
+    def largest_ml(self) -> float:
+        """Volume of the largest, 0 without any."""
+        return float(self.sizes_ml.max(initial=0))
+
+    def largest(self) -> VoxelMask:
+        """``(I, J, K)`` mask of the largest, empty without any."""
+        return self.labels == (self.sizes_ml.argmax() + 1 if self.count else -1)
 
 
 @dataclass(frozen=True)
@@ -70,24 +86,28 @@ class Prediction:
         return self._anomaly
 
     @cached_property
-    def _mask(self) -> tuple[VoxelMask, Components] | None:
+    def _components(self) -> Components | None:
         if self.threshold is None:
             return None
         called = (self._anomaly >= self.threshold.value) & self.prepared.brain_native
         labels, voxels = label_components(called, self.volume.spacing)
-        sizes = voxels * self.volume.voxel_ml
-        kept = sizes >= MIN_LESION_ML
-        mask = np.concatenate([[False], kept])[labels]
-        found = sizes[kept]
-        return mask, Components(len(found), float(found.sum()), float(found.max(initial=0)))
+        sizes_ml = voxels * self.volume.voxel_ml
+        kept = sizes_ml >= MIN_LESION_ML
+        numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
+        return Components(numbers[labels], sizes_ml[kept])
+
+    def components(self) -> Components | None:
+        """The lesion mask's components, labelled once; ``None`` without a threshold."""
+        return self._components
 
     def mask_native(self) -> VoxelMask | None:
         """``(I, J, K)`` lesion mask: scores from the threshold on, specks left out; ``None`` without a threshold."""
-        return None if self._mask is None else self._mask[0]
+        return None if self._components is None else self._components.labels > 0
 
-    def components(self) -> Components | None:
-        """Number and volumes of the mask's components; ``None`` without a threshold."""
-        return None if self._mask is None else self._mask[1]
+    @property
+    def flags(self) -> list[str]:
+        """What is doubtful about the scan, a remark each."""
+        return [*self.volume.warnings, *self.prepared.record.brain.warnings]
 
     def reconstruction_native(self) -> VoxelArray:
         """``(I, J, K)`` reconstruction in the scan's own intensity units, background outside the brain."""
@@ -105,62 +125,19 @@ class Prediction:
         Raises:
             PredictionError: There is no such output, or this prediction has none.
         """
-        made = {
+        outputs = {
             "anomaly": self.anomaly_native,
             "mask": self.mask_native,
             "reconstruction": self.reconstruction_native,
             "tissue": self.tissue_native,
         }
-        data = made[what]() if what in made else None
+        data = outputs[what]() if what in outputs else None
         if data is None:
-            msg = f"expected one of {', '.join(made)} that this prediction has, got {what!r}; a mask needs a threshold"
+            msg = (
+                f"expected one of {', '.join(outputs)} that this prediction has, got {what!r}; a mask needs a threshold"
+            )
             raise PredictionError(msg)
         return as_nibabel(data, self.volume.affine)
-
-
-def reconstruct_slices(
-    method: Method[Any], x: SliceArray, brain: SliceMask, batch_size: int = 32, *, tta: bool = False
-) -> Reconstructed:
-    """Run a method over slices.
-
-    Args:
-        method: In any mode, on any device.
-        x: ``(S, H, W)`` in [0, 1].
-        brain: ``(S, H, W)``; slices without brain are not run and come back as 0.
-        batch_size: Slices at a time.
-        tta: Take the mean with the reconstruction of the mirrored slices.
-
-    Returns:
-        Reconstruction, and tissue maps and a score of its own where the method has them.
-    """
-    device = next((parameter.device for parameter in method.parameters()), torch.device("cpu"))
-    image = np.zeros(x.shape, np.float32)
-    tissue: NDArray[np.float32] | None = None
-    score: NDArray[np.float32] | None = None
-    shown = np.flatnonzero(brain.any(axis=(1, 2)))
-    for start in range(0, len(shown), batch_size):
-        part = shown[start : start + batch_size]
-        images = torch.from_numpy(np.ascontiguousarray(x[part, None], np.float32)).to(device)
-        masks = torch.from_numpy(brain[part, None].astype(np.float32)).to(device)
-        made = method.reconstruct(images, masks)
-        if tta:
-            made = _mean(made, method.reconstruct(images.flip(-1), masks.flip(-1)))
-        image[part] = made.image[:, 0].float().cpu().numpy()
-        if made.tissue is not None:
-            if tissue is None:
-                tissue = np.zeros((len(x), 3, *x.shape[1:]), np.float32)
-            tissue[part] = made.tissue.float().cpu().numpy()
-        if made.score is not None:
-            if score is None:
-                score = np.zeros(x.shape, np.float32)
-            score[part] = made.score[:, 0].float().clamp(0, 1).cpu().numpy()
-    return method.finish(x, brain, Reconstructed(image, tissue, score))
-
-
-def _mean(made: Reconstruction, mirrored: Reconstruction) -> Reconstruction:
-    """Mean with what was made of the mirrored slices."""
-    both = [None if a is None or b is None else (a + b.flip(-1)) / 2 for a, b in zip(made, mirrored, strict=True)]
-    return Reconstruction(*both)  # type: ignore[arg-type]  # the image is never None
 
 
 def predict_volume(
@@ -187,9 +164,9 @@ def predict_volume(
         GeometryError: The brain does not fit the working window.
     """
     prepared = preprocess(volume, checkpoint.preprocess, brain)
-    made = reconstruct_slices(checkpoint.method, prepared.image, prepared.brain, tta=tta)
+    reconstruction = reconstruct_slices(checkpoint.method, prepared.image, prepared.brain, tta=tta)
     chosen = preset or checkpoint.preset
     pixel = checkpoint.preprocess.pixel_mm
     spacing = (ras_spacing(volume.affine)[2], pixel, pixel)
-    mapped = make_anomaly_map(prepared.image, made, prepared.brain, chosen, spacing)
-    return Prediction(volume, prepared, mapped.scores, made.image, made.tissue, chosen, threshold)
+    scores = make_anomaly_map(prepared.image, reconstruction, prepared.brain, chosen, spacing)
+    return Prediction(volume, prepared, scores, reconstruction.image, reconstruction.tissue, chosen, threshold)

@@ -10,8 +10,10 @@ from urllib.parse import quote
 import pandas as pd
 
 from semcycle.errors import Failure, ScoringError
+from semcycle.files import read_json
+from semcycle.prediction.folder import RECORD, read_summary
 from semcycle.report.html import list_facts, make_grid, write_html
-from semcycle.report.scan_page import LIMITS
+from semcycle.report.scan_page import LIMITS, page_name
 
 HEADS = {
     "scan": "scan",
@@ -29,6 +31,22 @@ WORDS = ("scan", "flags")
 """Columns of text; an empty cell of another is a missing number."""
 
 DIGITS = {HEADS["lesion_ml"]: 1, HEADS["largest_ml"]: 1, HEADS["brain_ml"]: 0}
+
+
+def write_index(out: Path, failures: Sequence[Failure] = ()) -> Path:
+    """Write ``index.html`` of a folder of predictions.
+
+    Args:
+        out: The folder.
+        failures: Scans that could not be done.
+
+    Returns:
+        The page.
+    """
+    record = read_json(out / RECORD)
+    facts = {key: record[key] for key in ("model", "preset", "tta", "scores", "versions")}
+    facts["model"] = {**record["model"], "fingerprint": record["model"]["fingerprint"][:12]}
+    return write_folder_page(out, read_summary(out), facts=facts, failures=failures)
 
 
 def write_folder_page(
@@ -74,11 +92,6 @@ def write_folder_page(
         "limits": LIMITS,
     }
     return write_html(folder / "index.html", "folder.html.jinja", content)
-
-
-def page_name(scan: str) -> str:
-    """File of a scan's page."""
-    return f"{scan}_report.html"
 
 
 def _introduce(summary: pd.DataFrame) -> str:

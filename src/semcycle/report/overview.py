@@ -6,43 +6,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from semcycle.prediction.prediction import Prediction
 from semcycle.report import canvas
-from semcycle.types import SliceArray, SliceMask, TissueSlices
+from semcycle.types import SliceMask
 
 COLUMNS = 8
 """Slices shown at most."""
 
 
-def overview_figure(
-    x: SliceArray,
-    tissue: TissueSlices | None,
-    reconstruction: SliceArray | None,
-    scores: SliceArray,
-    brain: SliceMask,
-    lesion: SliceMask | None = None,
-) -> Figure:
+def overview_figure(prediction: Prediction) -> Figure:
     """Draw evenly spaced axial slices from foot to head: input, tissue, reconstruction, anomaly over the input.
 
     Tissue and reconstruction are shown in the brain alone, as nothing is known outside it.
 
     The overlay shows where the score stands out: it is clear below a tenth of its scale and opaque from its
-    upper half on; the scale runs from 0 to the 99.8th percentile of the brain's scores.
-
-    Args:
-        x: ``(S, H, W)`` in [0, 1].
-        tissue: ``(S, 3, H, W)`` GM, WM, CSF, or ``None``.
-        reconstruction: ``(S, H, W)`` in [0, 1], or ``None``.
-        scores: ``(S, H, W)`` anomaly scores.
-        brain: ``(S, H, W)``.
-        lesion: ``(S, H, W)`` to be outlined on the overlay: an expert's mask or the thresholded one.
-
-    Raises:
-        ValueError: No slice holds brain.
+    upper half on; the scale runs from 0 to the 99.8th percentile of the brain's scores. Scores from the threshold
+    on are outlined.
     """
+    x, brain, scores = prediction.prepared.image, prediction.prepared.brain, prediction.scores
+    tissue, threshold = prediction.tissue, prediction.threshold
     shown = choose_slices(brain)
     boxes = canvas.crop_boxes([brain[index] for index in shown])
-    rows = ["input", *(["tissue"] if tissue is not None else [])]
-    rows += [*(["reconstruction"] if reconstruction is not None else []), "anomaly"]
+    rows = ["input", *(["tissue"] if tissue is not None else []), "reconstruction", "anomaly"]
     white = canvas.white_level(x, brain)
     top = max(float(np.percentile(scores[brain], 99.8)), 1e-3)
     with mpl.rc_context(canvas.STYLE):
@@ -56,11 +41,11 @@ def overview_figure(
                 cells["tissue"].imshow(
                     canvas.to_display(canvas.crop(canvas.tissue_rgb(tissue[index] * brain[index]), box))
                 )
-            if reconstruction is not None:
-                canvas.draw_grey(cells["reconstruction"], reconstruction[index] * brain[index], box, white)
-            _lay_over(cells["anomaly"], canvas.crop(np.where(brain[index], scores[index], 0), box), top)
-            if lesion is not None:
-                canvas.draw_outline(cells["anomaly"], canvas.crop(lesion[index], box))
+            canvas.draw_grey(cells["reconstruction"], prediction.reconstruction[index] * brain[index], box, white)
+            _lay_over(cells["anomaly"], canvas.crop(scores[index] * brain[index], box), top)
+            if threshold is not None:
+                called = (scores[index] >= threshold.value) & brain[index]
+                canvas.draw_outline(cells["anomaly"], canvas.crop(called, box))
         canvas.draw_marks(grid[0][0])
         canvas.draw_bar(bars[-1], top, "anomaly score")
         if tissue is not None:

@@ -17,6 +17,8 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from semcycle.masks import bounding_box
+from semcycle.prediction.prediction import Prediction
 from semcycle.report import canvas
 from semcycle.types import Affine, VoxelArray, VoxelMask
 from semcycle.volume import ras_spacing, ras_to_voxel, to_ras
@@ -61,16 +63,15 @@ def fit_view(brain: VoxelMask, affine: Affine) -> ViewGrid:
     """Choose the part of a scan that is shown: its brain and a margin, thinned out where it is larger than ``MAX_VOXELS``.
 
     Args:
-        brain: ``(I, J, K)``, not empty.
+        brain: ``(I, J, K)``.
         affine: ``(4, 4)``.
     """
-    inside = to_ras(brain, affine)
-    spacing = np.array(ras_spacing(affine))
+    inside, spacing = to_ras(brain, affine), np.array(ras_spacing(affine))
+    whole = tuple(slice(0, size) for size in inside.shape)
     ranges = []
-    for axis in range(3):
-        used = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
-        margin = round(MARGIN_MM / spacing[axis])
-        ranges.append((max(int(used[0]) - margin, 0), min(int(used[-1]) + 1 + margin, inside.shape[axis])))
+    for side, size, step in zip(bounding_box(inside) or whole, inside.shape, spacing, strict=True):
+        margin = round(MARGIN_MM / step)
+        ranges.append((max(side.start - margin, 0), min(side.stop + margin, size)))
     steps = np.ones(3, int)
     counts = np.array([stop - start for start, stop in ranges])
     while np.prod(-(-counts // steps)) > MAX_VOXELS:
@@ -83,42 +84,39 @@ def fit_view(brain: VoxelMask, affine: Affine) -> ViewGrid:
     return ViewGrid(affine, (window[0], window[1], window[2]), (x, y, z), ras_to_voxel(affine, (i, j, k)) @ to_index)
 
 
-def embed_viewer(
-    image: VoxelArray,
-    affine: Affine,
-    brain: VoxelMask,
-    scores: VoxelArray,
-    *,
-    reconstruction: VoxelArray | None = None,
-    tissue: NDArray[np.floating] | None = None,
-    lesion: VoxelMask | None = None,
-    threshold: float | None = None,
-) -> dict[str, Any]:
-    """What the template's viewer needs; arguments as in :class:`semcycle.report.scan_page.ScanReport`.
+def embed_viewer(prediction: Prediction) -> dict[str, Any]:
+    """What the template's viewer needs of a prediction.
 
     Returns:
-        ``settings``, a JSON-able mapping that ``viewer.js`` reads (grids, scales, colours, where to start), and
-        ``volumes``, name -> base64 of gzip of one byte a voxel, x running fastest.
+        ``settings``, a JSON-able mapping that ``viewer.js`` reads (grids, scales, colours, where to start); ``volumes``,
+        name -> base64 of gzip of one byte a voxel, x running fastest; ``bases``, name and label of the volumes that the
+        overlay can lie on; ``values``, headings of the read-out, as ``Viewer.describe`` names them; ``has_lesion``;
+        ``step`` and ``tilt``, see :class:`ViewGrid`.
     """
+    affine, brain = prediction.volume.affine, prediction.prepared.brain_native
+    tissue, components = prediction.tissue_native(), prediction.components()
+    threshold = prediction.threshold.value if prediction.threshold else None
     grid = fit_view(brain, affine)
-    inside, shown, marked = grid.cut(brain), grid.cut(image), grid.cut(scores)
-    low, step = _grey_scale(shown)
-    white = float(np.percentile(shown[inside], 99.8))
-    score_step, last, top = _score_scale(marked[inside], threshold)
-    volumes = {"image": _to_bytes(shown, low, step), "scores": floor_scores(np.where(inside, marked, 0), score_step)}
-    if reconstruction is not None:
-        volumes["reconstruction"] = _to_bytes(np.where(inside, grid.cut(reconstruction), low), low, step)
+    inside, image, scores = (grid.cut(part) for part in (brain, prediction.volume.data, prediction.anomaly_native()))
+    low, step = _grey_scale(image)
+    white = float(np.percentile(image[inside], 99.8))
+    score_step, last, top = _score_scale(scores[inside], threshold)
+    volumes = {
+        "image": _to_bytes(image, low, step),
+        "scores": floor_scores(scores, score_step),
+        "reconstruction": _to_bytes(np.where(inside, grid.cut(prediction.reconstruction_native()), low), low, step),
+    }
     if tissue is not None:
         for index, name in enumerate(canvas.TISSUE_COLOURS):
             volumes[name.lower()] = _to_bytes(grid.cut(tissue[..., index]), 0, 1 / TISSUE_LEVELS)
-    if lesion is not None:
-        volumes["lesion"] = grid.cut(lesion).astype(np.uint8)
+    if components is not None:
+        volumes["lesion"] = grid.cut(components.labels > 0).astype(np.uint8)
     settings = {
         "shape": list(inside.shape),
         "spacing": [round(size, 6) for size in grid.spacing],
         "toVoxel": np.round(grid.to_voxel[:3], 6).tolist(),
         "toMm": np.round((affine @ grid.to_voxel)[:3], 6).tolist(),
-        "start": find_start(inside, marked, grid.cut(lesion) if lesion is not None else None),
+        "start": find_start(scores, grid.cut(components.largest()) if components else None),
         "image": {"low": low, "step": step, "black": max(low, min(0.0, white)), "white": white},
         "scores": {"step": score_step, "last": last, "top": top, "threshold": threshold},
         "voxelMl": float(np.prod(grid.spacing)) / 1000,
@@ -131,6 +129,17 @@ def embed_viewer(
     return {
         "settings": settings,
         "volumes": {name: pack(data) for name, data in volumes.items()},
+        "bases": [
+            ("image", "input"),
+            ("reconstruction", "reconstruction"),
+            *([("tissue", "tissue")] * (tissue is not None)),
+        ],
+        "values": [
+            *("voxel", "mm", "input", "score", "reconstruction"),
+            *(["GM, WM, CSF %"] if tissue is not None else []),
+            *(["lesion mask"] if components is not None else []),
+        ],
+        "has_lesion": components is not None,
         "step": grid.step,
         "tilt": _tilt(affine),
     }
@@ -149,18 +158,16 @@ def floor_scores(scores: NDArray[np.floating], step: float) -> NDArray[np.uint8]
     return levels.astype(np.uint8)
 
 
-def find_start(brain: VoxelMask, scores: VoxelArray, lesion: VoxelMask | None) -> list[int]:
-    """Where the crosshair stands first: in the largest piece of the mask, else at the peak of the smoothed scores."""
+def find_start(scores: VoxelArray, lesion: VoxelMask | None) -> list[int]:
+    """Where the crosshair stands first: in the middle of a lesion, else at the peak of the smoothed scores."""
     if lesion is not None and lesion.any():
-        labels, _ = ndimage.label(lesion, np.ones((3, 3, 3)))
-        largest = labels == np.bincount(labels.ravel())[1:].argmax() + 1
-        places = np.argwhere(largest)
+        places = np.argwhere(lesion)
         nearest = np.abs(places - places.mean(axis=0)).sum(axis=1).argmin()
         return [int(index) for index in places[nearest]]
-    smooth = ndimage.uniform_filter(np.where(brain, scores, 0).astype(np.float32), 3)
+    smooth = ndimage.uniform_filter(scores.astype(np.float32), 3)
     if smooth.max() > 0:
         return [int(index) for index in np.unravel_index(int(smooth.argmax()), smooth.shape)]
-    return [size // 2 for size in brain.shape]
+    return [size // 2 for size in scores.shape]
 
 
 def _grey_scale(image: NDArray[np.floating]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from semcycle.errors import ScoringError, SplitError
 from semcycle.prediction.postprocess import PRESETS, make_anomaly_map
-from semcycle.prediction.prediction import reconstruct_slices
+from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
 from semcycle.scoring.metrics.metrics import threshold_at_fpr
 from semcycle.store.slice_store import SliceStore, voxel_size
@@ -63,7 +63,7 @@ def calibrate(
             called = made.tissue.argmax(axis=1)
             regions |= {name: healthy & (called == index) for index, name in enumerate(TISSUES)}
         for name in PRESETS:
-            scores = make_anomaly_map(x, made, brain, name, voxel_size(case.record)).scores
+            scores = make_anomaly_map(x, made, brain, name, voxel_size(case.record))
             for region, inside in regions.items():
                 tallies[name, region] += count_scores(scores, np.zeros_like(brain), inside)
         progress(case_id)

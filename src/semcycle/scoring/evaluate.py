@@ -170,7 +170,7 @@ def _score_case(
         error = ReconstructionError(*sums, int(healthy.sum()), int((lesion & brain).sum()))
         scores = {}
         for preset in presets:
-            mapped = make_anomaly_map(x, made, brain, preset, voxel_size(case.record)).scores
+            mapped = make_anomaly_map(x, made, brain, preset, voxel_size(case.record))
             whole = count_scores(mapped, lesion, region)
             slices = count_scores(mapped[bearing], lesion[bearing], region[bearing])
             record = CaseRecord(
@@ -219,7 +219,7 @@ def _count_for_threshold(
     made = one.reconstruct(x, brain)
     for preset in presets:
         mapped = make_anomaly_map(x, made, brain, preset, voxel_size(case.record))
-        yield preset, count_scores(mapped.scores, lesion, region)
+        yield preset, count_scores(mapped, lesion, region)
 
 
 def _arrays(case: CaseSlices) -> tuple[SliceArray, SliceMask, SliceMask]:

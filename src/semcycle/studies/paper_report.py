@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semcycle.files import write_bytes
-from semcycle.prediction.prediction import reconstruct_slices
+from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import Part, panel_figure
 from semcycle.report.posteriors import mean_posteriors, posterior_figure

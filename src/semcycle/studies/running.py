@@ -13,7 +13,7 @@ from semcycle.errors import CheckpointError, ScoringError
 from semcycle.files import write_json
 from semcycle.methods.base import Batch, Reconstructed, Reconstruction
 from semcycle.methods.intensity import Intensity, IntensitySettings
-from semcycle.prediction.prediction import reconstruct_slices
+from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import sample_figure

@@ -1,0 +1,57 @@
+"""A folder of predictions beside what commit f4e7b19 made of the same scan with the same model (``f4e7b19/``)."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from semcycle.prediction.folder import PredictSettings, predict_files
+from semcycle.training.calibration import Threshold
+from semcycle.training.checkpoint import load_checkpoint
+
+OLD = Path(__file__).parent / "f4e7b19"
+SETTINGS = PredictSettings("literal", Threshold("given", 0.35, "given by the user"))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_checkpoint(OLD / "model")
+
+
+def read_record(folder, near=lambda number: number):
+    """``run.json`` without what may differ from run to run."""
+
+    def settle(content):
+        if isinstance(content, dict):
+            return {key: settle(value) for key, value in content.items() if key not in ("seconds", "versions")}
+        if isinstance(content, list):
+            return [settle(value) for value in content]
+        return near(content) if isinstance(content, float) else content
+
+    return settle(json.loads((folder / "run.json").read_text()))
+
+
+def test_outputs_are_those_of_f4e7b19(model, tmp_path):
+    assert predict_files({"ball": OLD / "ball.nii.gz"}, model, tmp_path, SETTINGS) == []
+    for what, share in (("anomaly", 0), ("reconstruction", 0), ("tissue", 0), ("mask", 1e-3)):
+        old, new = (nib.load(folder / f"ball_{what}.nii.gz") for folder in (OLD / "predictions", tmp_path))
+        for field in set(old.header.keys()) - {"descrip"}:  # it holds the version
+            np.testing.assert_array_equal(old.header[field], new.header[field])
+        values, expected = new.get_fdata(), old.get_fdata()
+        scale = np.abs(expected).max()
+        assert (np.abs(values - expected) > 0.004 * scale).mean() <= share  # a step of the tissue's 8 bits
+    assert read_record(tmp_path) == read_record(OLD / "predictions", lambda number: pytest.approx(number, abs=2e-3))
+    rows = [pd.read_csv(folder / "summary.csv").drop(columns="seconds") for folder in (OLD / "predictions", tmp_path)]
+    pd.testing.assert_frame_equal(*rows, rtol=2e-3)
+
+
+def test_scans_that_f4e7b19_finished_stay_finished(model, tmp_path):
+    out = shutil.copytree(OLD / "predictions", tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
+    assert predict_files({"ball": OLD / "ball.nii.gz"}, model, out, SETTINGS) == []
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")} == before
+    assert (out / "summary.csv").read_text() == (OLD / "predictions/summary.csv").read_text()
