@@ -286,3 +286,16 @@ def test_damaged_headers_are_refused_or_read_as_they_are():
     assert counts.total() == 300
     assert counts["foreign exception"] == counts["wrong voxels"] == 0
     assert counts["refused"] > 100
+
+
+@pytest.mark.parametrize("make", [lambda m: m * 0.7, lambda m: m * 2 - 1, lambda m: m - 0.5])
+def test_a_mask_that_is_no_mask_is_refused_by_name(tmp_path, data, make):
+    scan = load_volume(write(tmp_path / "a.nii", data))
+    inside = (data > 0.5).astype(np.float32)
+    for values in (inside, inside * 0.999, inside * 4):
+        assert (load_mask(write(tmp_path / "m.nii", values), scan) == (inside > 0)).all()
+    write(tmp_path / "m.nii", make(inside))
+    with pytest.raises(
+        VolumeError, match=r"m\.nii: expected a brain mask of 0 outside and 1 \(or labels\) inside, got"
+    ):
+        load_mask(tmp_path / "m.nii", scan, "brain mask")

@@ -140,8 +140,33 @@ def load_like(path: Path, like: Volume, what: str, *, finite: bool = True) -> Vo
 
 
 def load_mask(path: Path, like: Volume, what: str = "mask") -> VoxelMask:
-    """Read a mask on the grid of a scan: any value but 0 is inside. Raises as :func:`load_like`."""
-    return load_like(path, like, what) != 0
+    """Read a mask on the grid of a scan: 0 is outside, 1 or any other label inside. Raises as :func:`load_like`.
+
+    Raises:
+        VolumeError: Its values are no labels: interpolated, signed, or a probability map.
+    """
+    return labels_inside(load_like(path, like, what), str(path), what)
+
+
+def labels_inside(data: VoxelArray, source: str, what: str) -> VoxelMask:
+    """Where an array of labels is not 0.
+
+    Args:
+        data: ``(I, J, K)`` whole numbers from 0 (within 0.01, as scaled files hold them).
+        source: For the message.
+        what: What it is, for the message.
+
+    Raises:
+        VolumeError: It holds fractions or negative values.
+    """
+    labels = np.rint(data)
+    if data.min() < -0.01 or np.abs(data - labels).max() > 0.01:
+        msg = (
+            f"{source}: expected a {what} of 0 outside and 1 (or labels) inside, got values from {data.min():g} to "
+            f"{data.max():g} with fractions or below 0; cut it to 0 and 1 first (interpolated masks at 0.5)"
+        )
+        raise VolumeError(msg)
+    return labels != 0
 
 
 def save_volume(path: Path, data: NDArray[Any], like: Volume, *, description: str = "", slope: float = 1) -> None:
