@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def predict_files(
         [
             checkpoint.record["fingerprint"],
             settings.preset or checkpoint.preset,
-            settings.threshold and [settings.threshold.value, settings.threshold.source],
+            settings.threshold and list(astuple(settings.threshold)),
             settings.tta,
         ]
     )
@@ -184,6 +184,8 @@ def _describe(prediction: Prediction, checkpoint: Checkpoint, path: Path) -> dic
         "preset": prediction.preset,
         "threshold": round(threshold.value, 5) if threshold else None,
         "threshold_source": threshold.source if threshold else None,
+        "grow": round(threshold.grow, 5) if threshold and threshold.grow is not None else None,
+        "min_ml": threshold.min_ml if threshold else None,
         "preprocess": prediction.prepared.record.to_json(),
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import PredictionError
-from semcycle.masks import label_components
+from semcycle.prediction.lesion_mask import Components, find_lesions
 from semcycle.prediction.postprocess import make_anomaly_map
 from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.preprocess.pipeline import Prepared, preprocess
@@ -18,41 +18,6 @@ from semcycle.training.calibration import Threshold
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.types import SliceArray, TissueSlices, VoxelArray, VoxelMask
 from semcycle.volume import Volume, as_nibabel, ras_spacing
-
-MIN_LESION_ML = 0.03
-"""Components of the lesion mask below this volume are left out of it: specks of a few voxels."""
-
-
-@dataclass(frozen=True)
-class Components:
-    """Connected components of a lesion mask (26 neighbours).
-
-    Attributes:
-        labels: ``(I, J, K)``, 0 outside the mask, ``n`` in its nth component.
-        sizes_ml: ``(N,)`` their volumes.
-    """
-
-    labels: NDArray[np.int32]
-    sizes_ml: NDArray[np.floating]
-
-    @property
-    def count(self) -> int:
-        """How many."""
-        return len(self.sizes_ml)
-
-    @property
-    def total_ml(self) -> float:
-        """Their volume together."""
-        return float(self.sizes_ml.sum())
-
-    @property
-    def largest_ml(self) -> float:
-        """Volume of the largest, 0 without any."""
-        return float(self.sizes_ml.max(initial=0))
-
-    def largest(self) -> VoxelMask:
-        """``(I, J, K)`` mask of the largest, empty without any."""
-        return self.labels == (self.sizes_ml.argmax() + 1 if self.count else -1)
 
 
 @dataclass(frozen=True)
@@ -89,19 +54,14 @@ class Prediction:
     def _components(self) -> Components | None:
         if self.threshold is None:
             return None
-        called = (self._anomaly >= self.threshold.value) & self.prepared.brain_native
-        labels, voxels = label_components(called, self.volume.spacing)
-        sizes_ml = voxels * self.volume.voxel_ml
-        kept = sizes_ml >= MIN_LESION_ML
-        numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
-        return Components(numbers[labels], sizes_ml[kept])
+        return find_lesions(self._anomaly, self.prepared.brain_native, self.volume.spacing, self.threshold)
 
     def components(self) -> Components | None:
         """The lesion mask's components, labelled once; ``None`` without a threshold."""
         return self._components
 
     def mask_native(self) -> VoxelMask | None:
-        """``(I, J, K)`` lesion mask: scores from the threshold on, specks left out; ``None`` without a threshold."""
+        """``(I, J, K)`` lesion mask (:mod:`semcycle.prediction.lesion_mask`); ``None`` without a threshold."""
         return None if self._components is None else self._components.labels > 0
 
     @property

@@ -17,6 +17,8 @@ from semcycle.files import write_bytes
 
 CALIBRATION = "calibration.json"
 
+MIN_LESION_ML = 0.03
+"""Components of a lesion mask below this volume are specks of a few voxels."""
 
 RATES = (0.01, 0.02, 0.05)
 """False-positive rates at which thresholds are set on healthy voxels."""
@@ -31,11 +33,16 @@ class Threshold:
             test cases, ``validation`` and ``healthy_1`` from others.
         value: The score; NaN where the data it should come from cannot give one.
         source: For the table: ``oracle: ...``, ``validation: ...`` or ``healthy: ...``, with the rule and the data.
+        grow: In a lesion mask, a component of voxels from this score on is lesion where one of them reaches ``value``;
+            ``None`` for a plain cut at ``value``.
+        min_ml: In a lesion mask, components below this volume are left out.
     """
 
     rule: str
     value: float
     source: str
+    grow: float | None = None
+    min_ml: float = MIN_LESION_ML
 
 
 class HealthyThreshold(Config):
