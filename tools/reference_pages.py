@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -17,6 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from semcycle.cli import app
+from semcycle.cli.settings import SettingsCommand
 from semcycle.files import write_bytes
 from semcycle.methods import METHODS, method_class
 from semcycle.prediction.postprocess import PRESETS, PostProcessing
@@ -62,6 +62,8 @@ def _command_line() -> str:
         "`failures.csv` |\n| 2 | wrong input, nothing written |\n| 130 | interrupted; what was finished is kept |\n",
     ]
     for name, command in verbs().items():
+        if isinstance(command, SettingsCommand):
+            command.explain()
         arguments = [one for one in command.params if not one.opts[0].startswith("-")]
         options = [one for one in command.params if one.opts[0].startswith("-") and "--help" not in one.opts]
         words = [_place(one) for one in arguments] + [f"{one.opts[0]} ..." for one in options if one.required]
@@ -84,9 +86,7 @@ def _place(argument: Any) -> str:
 
 def _help(parameter: Any) -> str:
     text = _clean(parameter.help or "")
-    annotation = parameter.type_descriptor.annotation
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        text += f" One of {', '.join(f'`{one.value}`' for one in annotation)}."
+    text = text.replace("listed below", "of [its page](settings.md)").replace("presets below", "[presets](settings.md)")
     return text + (" Repeatable." if parameter.multiple and "repeatable" not in text.lower() else "")
 
 
@@ -96,8 +96,7 @@ def _default(option: Any) -> str:
     if option.is_flag:
         other = option.secondary_opts
         return f"on; `{other[0]}` turns it off" if option.default and other else "off"
-    value = option.default.value if isinstance(option.default, Enum) else option.default
-    return "" if value in (None, "", [], ()) else f"`{value}`"
+    return "" if option.default in (None, "", [], ()) else f"`{option.default}`"
 
 
 def _clean(text: str) -> str:
@@ -135,15 +134,14 @@ def _settings() -> str:
         ]
     parts += [
         "## Preprocessing\n",
-        "Options of `semcycle prepare`, kept in the store and in every run that was trained on it.\n",
+        "Set by `semcycle prepare --set key=value`, kept in the store and in every run that was trained on it.\n",
         *_model(PreprocessSettings),
         "## Augmented stores\n",
-        "`semcycle augment` sets `copies`, `every` and `seed`; the others are Python's "
-        "(`semcycle.store.augment.AugmentationSettings`).\n",
+        "Set by `semcycle augment --set key=value`.\n",
         *_model(AugmentationSettings),
         "## Post-processing\n",
         "The steps from a reconstruction to an anomaly map, in this order. A preset is a name, or a name with changes: "
-        "`literal,median_mm=5`.\n",
+        "`literal,median_mm=5`, or `--set median_mm=5` of `semcycle predict`, `score`, `evaluate` and `calibrate`.\n",
         "| preset | steps |\n|---|---|\n" + "".join(f"| `{name}` | {_steps(one)} |\n" for name, one in PRESETS.items()),
         *_model(PostProcessing),
     ]

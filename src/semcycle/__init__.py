@@ -4,19 +4,21 @@
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semcycle.prediction.predict import predict
     from semcycle.prediction.prediction import Prediction
 
-__version__ = "0.1.0"
 _LAZY = {"predict": "semcycle.prediction.predict", "Prediction": "semcycle.prediction.prediction"}
 __all__ = ["Prediction", "__version__", "predict"]
 
 
 def __getattr__(name: str) -> Any:
     """Load torch only when it is needed: ``semcycle info`` and ``--help`` shall answer at once."""
+    if name == "__version__":
+        return version("semcycle")
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     msg = f"module 'semcycle' has no attribute {name!r}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from semcycle.errors import ScoringError
+from semcycle.errors import SettingsError
 
 
 class Config(BaseModel):
@@ -25,11 +25,11 @@ def change_settings(settings: Settings, words: Sequence[str], where: str) -> Set
 
     Args:
         settings: As they were.
-        words: ``name=value``; ``none`` stands for no value, blank words for nothing.
+        words: ``name=value``; ``none`` stands for no value where a setting may have none, blank words for nothing.
         where: For messages.
 
     Raises:
-        ScoringError: There is no such setting, or a value is out of range.
+        SettingsError: There is no such setting, or a value is out of range.
     """
     known = list(type(settings).model_fields)
     changes: dict[str, str | None] = {}
@@ -41,12 +41,13 @@ def change_settings(settings: Settings, words: Sequence[str], where: str) -> Set
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             nearest = f"; did you mean {close[0]!r}?" if close else ""
             msg = f"{where}: expected NAME=VALUE with a name of {', '.join(known)}, got {word!r}{nearest}"
-            raise ScoringError(msg)
-        changes[name] = None if value == "none" else value
+            raise SettingsError(msg)
+        optional = type(None) in get_args(type(settings).model_fields[name].annotation)
+        changes[name] = None if value == "none" and optional else value
     try:
         return type(settings).model_validate(settings.model_dump() | changes)
     except ValidationError as error:
         problem = error.errors()[0]
         name = ".".join(map(str, problem["loc"])) or "settings"
         msg = f"{where}: {name}: {problem['msg']}, got {changes.get(name, '')!r}"
-        raise ScoringError(msg) from error
+        raise SettingsError(msg) from error

@@ -43,6 +43,10 @@ class RecipeError(SemcycleError):
     """A recipe has an unknown key, a wrong value, or names an unknown method."""
 
 
+class SettingsError(SemcycleError):
+    """A setting written as ``name=value`` is none, or its value is out of range."""
+
+
 class CheckpointError(SemcycleError):
     """A run folder or its weights do not fit what they are asked for."""
 

@@ -5,10 +5,14 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from semcycle.errors import Failure
+
+VERSION = version("semcycle")
+"""Of the installed package; written into stores, runs and predictions."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:

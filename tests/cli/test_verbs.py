@@ -190,9 +190,8 @@ def test_a_batch_with_a_bad_case_ends_with_one(lab, tmp_path, capsys):
     bad = write_case(tmp_path / "cohort", "bad")
     bad.images["t2"].write_bytes(b"broken")
     write_manifest(tmp_path / "cohort", [good, bad])
-    semcycle(
-        "prepare", "manifest", tmp_path / "cohort", "--out", tmp_path / "s", "--size", 32, "--pixel-mm", 7, expect=1
-    )
+    grid = ["--size", 32, "--pixel-mm", 7, "--tissue", "maps"]
+    semcycle("prepare", "manifest", tmp_path / "cohort", "--out", tmp_path / "s", *grid, expect=1)
     assert "bad_t2.nii.gz" in capsys.readouterr().err
     assert "bad" in (tmp_path / "s/failures.csv").read_text()
     semcycle(

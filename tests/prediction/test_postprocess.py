@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from semcycle.errors import ScoringError
+from semcycle.errors import SemcycleError
 from semcycle.methods.base import Reconstructed
 from semcycle.prediction.filters import erode, flatten_small, median, odd_sizes, smooth
 from semcycle.prediction.postprocess import PRESETS, PostProcessing, find_preset, make_anomaly_map, process_map
@@ -64,7 +64,7 @@ def test_lengths_are_in_millimetres():
     blurred = process_map(spot, BRAIN, PostProcessing(gaussian_mm=1), (2.0, 1.0, 1.0))
     assert blurred[4, 5, 7] == pytest.approx(blurred[5, 5, 5], rel=0.2)  # 2 mm away both
     assert blurred[4, 5, 6] > 2 * blurred[5, 5, 5]
-    with pytest.raises(ScoringError, match="all three voxel sizes"):
+    with pytest.raises(SemcycleError, match="all three voxel sizes"):
         process_map(spot, BRAIN, PostProcessing(gaussian_mm=1), 1.875)
 
 
@@ -115,12 +115,12 @@ def test_presets_are_named_with_their_changes():
     ],
 )
 def test_presets_that_are_none(text, message):
-    with pytest.raises(ScoringError, match=message):
+    with pytest.raises(SemcycleError, match=message):
         find_preset(text)
 
 
 def test_a_map_alone_has_no_prior():
-    with pytest.raises(ScoringError, match="prior_quantile=none"):
+    with pytest.raises(SemcycleError, match="prior_quantile=none"):
         process_map(np.zeros(BRAIN.shape, np.float32), BRAIN, PRESETS["baur"], 1.0)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from semcycle.errors import ScoringError
+from semcycle.errors import SemcycleError
 from semcycle.scoring.external import map_steps, score_maps
 from semcycle.scoring.map_reader import read_case
 from semcycle.scoring.pairing import pair_folders
@@ -188,7 +188,7 @@ def test_empty_truth_is_a_healthy_case(lab):
     assert value(table, "auprc", "per_case_mean")["cases"] == 2
     for case in "ac":
         write(lab / "truth" / f"{case}_seg.nii.gz", np.zeros(SHAPE, np.uint8))
-    with pytest.raises(ScoringError, match="expected a lesion"):
+    with pytest.raises(SemcycleError, match="expected a lesion"):
         score_maps(pair(lab))
 
 
@@ -212,7 +212,7 @@ def test_post_processing_gets_rows_of_its_own(lab):
     table, _ = score_maps(pair(lab), presets=["as_is", blurred], resamples=20)
     assert value(table, "auprc", preset=blurred)["value"] > value(table, "auprc")["value"] + 0.05
     for text, message in (("baur", "as_is"), ("as_is,sign=positive", "only the map"), ("as_is,blur=2", "NAME=VALUE")):
-        with pytest.raises(ScoringError, match=message):
+        with pytest.raises(SemcycleError, match=message):
             map_steps(text)
 
 
@@ -242,7 +242,7 @@ def test_thresholds_from_rows_of_the_list(lab):
     assert row["threshold"] != own["threshold"]
     assert value(table, "fpr_at_healthy_5", run="map")["threshold_source"].startswith("healthy: 5 % FPR on 1 case (c)")
     (lab / "list.csv").write_text("\n".join([head_line, *rows]).replace(",y,", ",x,"))
-    with pytest.raises(ScoringError, match="other subjects.*got x"):
+    with pytest.raises(SemcycleError, match="other subjects.*got x"):
         score_maps(read_list(lab / "list.csv"))
 
 

@@ -1,4 +1,4 @@
-"""The command line: one function a verb. Each checks its input, calls the library, and prints what it left where.
+"""The command line: one file a verb. Each checks its input, calls the library, and prints what it left where.
 
 Exit codes: 0 all done; 1 some cases failed, the others are written; 2 wrong input, nothing written; 130 interrupted.
 Heavy imports stay inside the verbs, so that ``semcycle info`` and ``--help`` answer at once.
@@ -16,7 +16,25 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import typer
 
-from semcycle.cli import about, data, evaluate, learn, use, view
+from semcycle.cli import (
+    augment,
+    calibrate,
+    demo,
+    evaluate,
+    export,
+    info,
+    paper,
+    predict,
+    prepare,
+    report,
+    score,
+    simulate,
+    split,
+    train,
+    view,
+)
+from semcycle.cli.options import Version
+from semcycle.cli.settings import AugmentationCommand, PostProcessingCommand, PreprocessCommand
 from semcycle.console import err
 from semcycle.errors import SemcycleError
 
@@ -26,24 +44,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Unsupervised anomaly segmentation for brain MRI by image-semantic cycle translation.",
 )
-app.add_typer(data.simulate, name="simulate")
-for verb in (
-    learn.demo,
-    data.prepare,
-    data.augment,
-    data.split,
-    learn.train,
-    learn.score,
-    evaluate.evaluate,
-    learn.paper,
-    learn.report,
-    view.view,
-    use.predict,
-    use.calibrate,
-    use.export,
-    about.info,
-):
-    app.command()(verb)
+
+
+@app.callback()
+def _options(version: Version = False) -> None:
+    pass
+
+
+app.command()(demo.demo)
+app.add_typer(simulate.app, name="simulate")
+app.command(cls=PreprocessCommand)(prepare.prepare)
+app.command(cls=AugmentationCommand)(augment.augment)
+app.command()(split.split)
+app.command()(train.train)
+app.command(cls=PostProcessingCommand)(score.score)
+app.command(cls=PostProcessingCommand)(evaluate.evaluate)
+app.command()(paper.paper)
+app.command()(report.report)
+app.command()(view.view)
+app.command(cls=PostProcessingCommand)(predict.predict)
+app.command(cls=PostProcessingCommand)(calibrate.calibrate)
+app.command()(export.export)
+app.command()(info.info)
 
 
 def main() -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcycle.cli.options import Out, finish
-from semcycle.console import out, progress_over
-from semcycle.errors import ScoringError, SemcycleError
+from semcycle.cli.options import Out, finish, show_scores
+from semcycle.cli.settings import Changes, read_presets
+from semcycle.console import progress_over
+from semcycle.errors import ScoringError
 
 if TYPE_CHECKING:
     from semcycle.scoring.pairing import Pairing
@@ -36,6 +37,7 @@ def evaluate(
             "--preset", help="as_is (without this option), or as_is,median_mm=5,min_component_mm3=30; repeatable."
         ),
     ] = None,
+    changes: Changes = None,
     lesion_rule: Annotated[
         str,
         typer.Option(
@@ -50,46 +52,17 @@ def evaluate(
 ) -> None:
     """Score anomaly maps of any tool, in NIfTI files of any value range, as `semcycle score` scores its own."""
     from semcycle.config import change_settings
-    from semcycle.files import write_failures, write_json
-    from semcycle.report.scores_page import report_scores
-    from semcycle.report.tables import by_preset, summary, terminal_table
-    from semcycle.scoring.external import AS_IS, map_steps, score_maps
+    from semcycle.scoring.external import AS_IS
     from semcycle.scoring.metrics.lesions import ComponentRule
+    from semcycle.studies.running import run_evaluation
 
-    chosen = list(dict.fromkeys(presets or [AS_IS]))
-    for preset in chosen:
-        map_steps(preset)
     rule = change_settings(ComponentRule(), lesion_rule.split(","), "--lesion-rule")
+    chosen = read_presets(presets or [AS_IS], changes)
     pairing = _pair(paths, brain, image)
     given = _given(thresholds or [], pairing.methods)
-    fresh = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with progress_over("evaluate", 2 * len(pairing.cases)) as done:
-            table, failures = score_maps(pairing, presets=chosen, given=given, scratch=folder, progress=done, rule=rule)
-    except SemcycleError:
-        if fresh:
-            folder.rmdir()
-        raise
-    failed = {failure.case_id for failure in failures}
-    table.save(folder)
-    write_failures(folder / "failures.csv", failures)
-    write_json(
-        folder / "facts.json",
-        {
-            "title": "Scores of anomaly maps",
-            "methods": pairing.methods,
-            "brain": "whole grid" if brain == "none" else "masks",
-            "test cases": [one.case for one in pairing.cases if one.use == "test" and one.case not in failed],
-            "lesion rule": rule.model_dump(),
-            "failed cases": sorted(failed),
-            "pictures": "0 is the median score outside lesions, 1 what one such voxel in a thousand passes",
-        },
-    )
-    for preset, frame in by_preset(summary(table.table)).items():
-        out.print(terminal_table(frame, f"preset {preset}"))
-    out.print(f"scores: {folder}/table.csv")
-    out.print(f"report: {report_scores(folder)}")
+    with progress_over("evaluate", 2 * len(pairing.cases)) as done:
+        scores, failures = run_evaluation(pairing, folder, presets=chosen, given=given, rule=rule, progress=done)
+    show_scores(scores.table, folder)
     finish(failures, folder)
 
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcycle.console import err, show_failures
+from semcycle.console import err, out, show_failures
+from semcycle.files import VERSION
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from semcycle.errors import Failure
     from semcycle.store.slice_store import SliceStore
 
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        out.print(VERSION)
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for what is made.")]
 Data = Annotated[Path, typer.Option("--data", help="Slice store made by `semcycle prepare`.")]
 Device = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, mps.")]
@@ -23,11 +37,33 @@ def split_cases(file: Path | None, store: SliceStore) -> tuple[list[str], list[s
 
     if file is None:
         return store.case_ids, store.case_ids
-    made = load_split(file, store)
-    return made.train, made.test
+    split = load_split(file, store)
+    return split.train, split.test
 
 
-def finish(failures: list[Any], folder: Path) -> None:
+def show_store(store: SliceStore) -> None:
+    """Say what a store holds, and which of its cases look doubtful."""
+    summaries = {case: store.summary(case) for case in store.case_ids}
+    slices = sum(summary["slices"] for summary in summaries.values())
+    free = sum(summary["lesion_free_slices"] for summary in summaries.values())
+    out.print(f"store: {store.folder} ({len(summaries)} cases, {slices} slices, {free} of them free of lesions)")
+    for case, summary in summaries.items():
+        if summary["flags"]:
+            err.print(f"[yellow]doubtful[/yellow] {case}: {'; '.join(summary['flags'])}", markup=True)
+
+
+def show_scores(table: pd.DataFrame, folder: Path) -> None:
+    """Print a score folder's main numbers, and write its page."""
+    from semcycle.report.scores_page import report_scores
+    from semcycle.report.tables import by_preset, summary, terminal_table
+
+    for preset, frame in by_preset(summary(table)).items():
+        out.print(terminal_table(frame, f"preset {preset}"))
+    out.print(f"scores: {folder}/table.csv")
+    out.print(f"report: {report_scores(folder)}")
+
+
+def finish(failures: list[Failure], folder: Path) -> None:
     """Exit with 1 when some cases failed."""
     if failures:
         show_failures(failures)

@@ -14,9 +14,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from semcycle import __version__
 from semcycle.errors import Failure, SemcycleError
-from semcycle.files import file_hash, object_hash, read_json, write_bytes, write_failures, write_json
+from semcycle.files import VERSION, file_hash, object_hash, read_json, write_bytes, write_failures, write_json
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.training.calibration import Threshold
 from semcycle.training.checkpoint import Checkpoint
@@ -149,7 +148,7 @@ def _is_done(entry: Mapping[str, Any], content: str, how: str, *, pages: bool) -
 
 
 def _write(prediction: Prediction, out: Path, name: str) -> list[str]:
-    text = f"semcycle {__version__} "
+    text = f"semcycle {VERSION} "
     tissue, mask = prediction.tissue_native(), prediction.mask_native()
     made: dict[str, tuple[NDArray[Any] | None, str, float]] = {
         "anomaly": (prediction.anomaly_native(), "anomaly", 1),
@@ -191,7 +190,7 @@ def _describe(prediction: Prediction, checkpoint: Checkpoint, path: Path) -> dic
 
 
 def _versions() -> dict[str, str]:
-    return {"semcycle": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    return {"semcycle": VERSION, "torch": torch.__version__, "numpy": np.__version__}
 
 
 def _record(
@@ -200,7 +199,7 @@ def _record(
     """Write ``run.json`` and ``summary.csv`` anew."""
     ordered = [entries[name] for name in sorted(entries)]
     record = {
-        "semcycle": __version__,
+        "semcycle": VERSION,
         "model": {
             "name": checkpoint.recipe.name,
             "method": checkpoint.recipe.method_name,

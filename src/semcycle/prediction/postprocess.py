@@ -83,7 +83,8 @@ def find_preset(text: str) -> PostProcessing:
     """The post-processing that a text names, see the module's examples.
 
     Raises:
-        ScoringError: No preset has this name, no step has that, or a value is out of range.
+        ScoringError: No preset has this name.
+        SettingsError: No step has this name, or a value is out of range.
     """
     name, *words = [word.strip() for word in text.split(",")]
     if name not in PRESETS:

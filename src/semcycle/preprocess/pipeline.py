@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from semcycle.config import Config
 from semcycle.errors import BrainMaskError
@@ -34,8 +34,8 @@ class PreprocessSettings(Config):
     pixel_mm: float = Field(1.875, gt=0)
     """Side of a pixel in mm; 128 of them span the 240 mm field of BraTS (A17)."""
     slices: tuple[int, int] | None = None
-    """Window of axial slices [first, last) from the foot kept in a store (A15: 20..129 of BraTS' 155);
-    None keeps all. Predictions always cover every slice with brain."""
+    """Window of axial slices FIRST:LAST from the foot, LAST excluded, that a store keeps (A15: 20:130 of BraTS' 155);
+    none keeps all. Predictions always cover every slice with brain."""
     bias: Literal["none", "n4"] = "none"
     """Whether a smooth bias field is taken out before the intensity is scaled."""
     intensity: Literal["percentile", "median"] = "percentile"
@@ -44,6 +44,16 @@ class PreprocessSettings(Config):
     """The percentile that becomes 1."""
     intensity_scope: Literal["brain", "volume"] = "brain"
     """Whether the percentile is taken in the brain or over the whole scan (A18)."""
+
+    @field_validator("slices", mode="before")
+    @classmethod
+    def _read_window(cls, value: Any) -> Any:
+        """A window may be written as text: ``20:130``."""
+        window = [int(word) for word in value.split(":") if word.isdigit()] if isinstance(value, str) else value
+        if window is not None and not (len(window) == 2 and 0 <= window[0] < window[1]):
+            msg = "expected FIRST:LAST, slices from the foot, FIRST below LAST"
+            raise ValueError(msg)
+        return window
 
 
 @dataclass(frozen=True)

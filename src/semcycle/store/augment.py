@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from semcycle import __version__
 from semcycle.config import Config
 from semcycle.errors import SemcycleError, StoreError
-from semcycle.files import object_hash
+from semcycle.files import VERSION, object_hash
 from semcycle.store.slice_store import CaseRecord, CaseSlices, SliceStore, voxel_size, write_case, write_manifest
 
 
@@ -112,7 +111,7 @@ def augment_stores(
         "augmentation": settings.model_dump(mode="json"),
         "made of": [store.hash for store in stores],
     }
-    write_manifest(folder, described, records, __version__)
+    write_manifest(folder, described, records, VERSION)
     return SliceStore(folder)
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semcycle import __version__
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, SemcycleError, StoreError
-from semcycle.files import file_hash, object_hash, read_json, write_failures, write_json
+from semcycle.files import VERSION, file_hash, object_hash, read_json, write_failures, write_json
 from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
 from semcycle.store.slice_store import MANIFEST, CaseRecord, CaseSlices, read_record, write_case, write_manifest
 from semcycle.tissue.base import TissueProvider
@@ -72,7 +71,7 @@ def prepare(
         reasons = "; ".join(failure.reason for failure in failures[:3])
         msg = f"{folder}: expected at least one usable case, got none of {len(failures)} ({reasons})"
         raise StoreError(msg)
-    write_manifest(folder, description, records, __version__)
+    write_manifest(folder, description, records, VERSION)
     return failures
 
 

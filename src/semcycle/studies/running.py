@@ -9,20 +9,27 @@ from typing import Any
 import numpy as np
 
 from semcycle.console import describe_losses, err, make_progress
-from semcycle.errors import CheckpointError, ScoringError
-from semcycle.files import write_json
+from semcycle.errors import CheckpointError, Failure, ScoringError, SemcycleError
+from semcycle.files import write_failures, write_json
 from semcycle.methods.base import Batch, Reconstructed, Reconstruction
 from semcycle.methods.intensity import Intensity, IntensitySettings
+from semcycle.prediction.postprocess import find_preset
 from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import sample_figure
 from semcycle.scoring.evaluate import Contestant, ScoreTable, evaluate
+from semcycle.scoring.external import map_steps, score_maps
+from semcycle.scoring.metrics.lesions import ComponentRule
+from semcycle.scoring.pairing import Pairing
 from semcycle.scoring.threshold_choice import carried_thresholds, threshold_data
 from semcycle.store.slice_store import SliceStore
 from semcycle.training import Epoch, Hardware, Observer, train
 from semcycle.training.checkpoint import Checkpoint, load_checkpoint
 from semcycle.training.recipe import Recipe
+
+DEFAULT_PRESETS = ("literal", "baur")
+"""Post-processing that a table shows unless others are asked for."""
 
 
 def run_training(
@@ -92,7 +99,7 @@ def run_scoring(
     cases: Sequence[str],
     out: Path,
     *,
-    presets: Sequence[str] = ("literal", "baur"),
+    presets: Sequence[str] = DEFAULT_PRESETS,
     device: str = "cpu",
     progress: Callable[[str], None] = lambda name: None,
     facts: Mapping[str, Any] | None = None,
@@ -116,11 +123,13 @@ def run_scoring(
     Raises:
         CheckpointError: A run was trained on slices that were prepared differently.
         SplitError: A run saw a test subject in training, or a threshold would be set on one.
-        ScoringError: There is nothing to score.
+        ScoringError: There is nothing to score, or no such preset.
     """
     if not cases:
         msg = f"{store.folder}: expected test cases, got none; check the split"
         raise ScoringError(msg)
+    for preset in presets:
+        find_preset(preset)
     checkpoints = {name: load_checkpoint(folder, device) for name, folder in runs.items()}
     for checkpoint in checkpoints.values():
         check_preprocess(checkpoint, store)
@@ -161,6 +170,65 @@ def run_scoring(
         },
     )
     return table
+
+
+def name_runs(runs: Sequence[Path]) -> dict[str, Path]:
+    """Folder names as names in the table, made unique by their parents'."""
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{run.resolve().parent.name}/{run.resolve().name}" for run in runs]
+    return dict(zip(names, runs, strict=True))
+
+
+def run_evaluation(
+    pairing: Pairing,
+    out: Path,
+    *,
+    presets: Sequence[str],
+    given: Mapping[str, float],
+    rule: ComponentRule,
+    progress: Callable[[str], None] = lambda name: None,
+) -> tuple[ScoreTable, list[Failure]]:
+    """Score anomaly maps that lie in files, and write the table.
+
+    Args:
+        pairing: Which files belong together.
+        out: For the files of :class:`ScoreTable`, ``facts.json`` and, where cases failed, ``failures.csv``.
+        presets: As for :func:`.score_maps`, like the others.
+        given: Method -> a threshold of the user's.
+        rule: What counts as a lesion, a call and a hit.
+        progress: Called twice with every case.
+
+    Returns:
+        The table, and the cases that are not in it, with reasons.
+
+    Raises:
+        SemcycleError: Nothing can be scored as asked; a folder that was not there before is not left behind.
+    """
+    for preset in presets:
+        map_steps(preset)
+    fresh = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        table, failures = score_maps(pairing, presets=presets, given=given, scratch=out, progress=progress, rule=rule)
+    except SemcycleError:
+        if fresh:
+            out.rmdir()
+        raise
+    failed = {failure.case_id for failure in failures}
+    table.save(out)
+    write_failures(out / "failures.csv", failures)
+    facts = {
+        "title": "Scores of anomaly maps",
+        "methods": pairing.methods,
+        "brain": "masks" if any(case.brain for case in pairing.cases) else "whole grid",
+        "test cases": [case.case for case in pairing.cases if case.use == "test" and case.case not in failed],
+        "lesion rule": rule.model_dump(),
+        "failed cases": sorted(failed),
+        "pictures": "0 is the median score outside lesions, 1 what one such voxel in a thousand passes",
+    }
+    write_json(out / "facts.json", facts)
+    return table, failures
 
 
 def check_preprocess(checkpoint: Checkpoint, store: SliceStore) -> None:

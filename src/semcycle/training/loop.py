@@ -22,9 +22,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from semcycle import __version__
 from semcycle.errors import CheckpointError, StoreError
-from semcycle.files import object_hash
+from semcycle.files import VERSION, object_hash
 from semcycle.methods.base import Batch, Method, Player, Stage
 from semcycle.store.slice_store import SliceStore
 from semcycle.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
@@ -348,7 +347,7 @@ def _finish(
     """Write the finished run and drop what only an unfinished one needs."""
     used = [*data["train_cases"], *data["validation_cases"]]
     record = {
-        "semcycle": __version__,
+        "semcycle": VERSION,
         "fingerprint": object_hash([recipe.to_dict(), data]),
         "recipe": recipe.to_dict(),
         "store": {"hash": store.hash, "settings": store.settings},

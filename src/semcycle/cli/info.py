@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from semcycle import __version__
 from semcycle.cohorts import COHORTS
 from semcycle.console import out
+from semcycle.files import VERSION
 from semcycle.methods import METHODS
+from semcycle.tissue import TISSUE
+from semcycle.training.shipped import bundled_models, shipped_recipes
 
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
@@ -18,11 +20,8 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] 
     import platform
     from importlib.metadata import version
 
-    from semcycle.tissue import TISSUE
-    from semcycle.training.shipped import bundled_models, shipped_recipes
-
     content: dict[str, Any] = {
-        "semcycle": __version__,
+        "semcycle": VERSION,
         "python": platform.python_version(),
         "torch": version("torch"),
         "cohorts": {name: cohort.title for name, cohort in COHORTS.items()},

@@ -1,0 +1,88 @@
+"""The verb predict: maps, masks and reports of scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semcycle.cli.options import Device, Out, finish
+from semcycle.cli.settings import Changes, read_presets
+from semcycle.console import out, progress_over
+from semcycle.errors import Failure, SemcycleError
+from semcycle.training.shipped import DEFAULT, find_model
+
+
+def predict(
+    scans: Annotated[Path, typer.Argument(help="A T2 scan, a folder of them, or a BIDS dataset.")],
+    folder: Out,
+    model: Annotated[str, typer.Option(help="A bundled model, or a run folder made by `semcycle train`.")] = DEFAULT,
+    threshold: Annotated[
+        str, typer.Option(help="Of the lesion mask: fpr=0.01, a score, none; auto is the model's fpr=0.01.")
+    ] = "auto",
+    pattern: Annotated[str, typer.Option(help="Which files of a folder are scans, such as *_t2.nii.gz.")] = "*",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Post-processing: one of the presets below, or with changes: literal,median_mm=5; auto is the model's."
+        ),
+    ] = "auto",
+    changes: Changes = None,
+    brain_mask: Annotated[
+        Path | None,
+        typer.Option(help="Brain mask of the scan, or a folder of masks whose names begin with the scans' names."),
+    ] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Mean with the mirrored scan: twice the network's time.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Maps, mask and tables only: no report pages.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished scans again.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary for machines.")] = False,
+    device: Device = "cpu",
+) -> None:
+    """Find anomalies in scans: maps, lesion mask, tissue and healthy reconstruction on their own grids, and a report."""
+    import json
+
+    from semcycle.prediction.folder import PredictSettings, predict_files, read_summary
+    from semcycle.prediction.postprocess import find_preset
+    from semcycle.prediction.scans import find_mask, find_scans
+    from semcycle.report.folder_page import write_index
+    from semcycle.report.scan_page import draw_scan
+    from semcycle.training.calibration import find_threshold
+    from semcycle.training.checkpoint import load_checkpoint
+
+    if brain_mask and scans.is_dir() and not brain_mask.is_dir():
+        msg = "expected a folder of masks with --brain-mask for a folder of scans, got a file"
+        raise typer.BadParameter(msg)
+    files, checkpoint = find_scans(scans, pattern), load_checkpoint(find_model(model), device)
+    (preset,) = read_presets([checkpoint.preset if preset == "auto" else preset], changes)
+    find_preset(preset)
+    settings = PredictSettings(preset, find_threshold(threshold, checkpoint.calibration, preset, model), tta)
+    with progress_over("predict", len(files)) as done:
+        failures = predict_files(
+            files,
+            checkpoint,
+            folder,
+            settings,
+            overwrite=overwrite,
+            find_brain=lambda scan: find_mask(brain_mask, scan) if brain_mask else None,
+            draw=None if fast else draw_scan,
+            progress=done,
+        )
+    if len(failures) == len(files):
+        _refuse_nothing(failures)
+    if as_json:
+        out.print_json(json.dumps(json.loads(read_summary(folder).to_json(orient="records"))))
+    else:
+        out.print(f"predictions: {folder} ({len(files) - len(failures)} of {len(files)} scans)")
+        out.print(f"table: {folder}/summary.csv")
+        if not fast:
+            out.print(f"report: {write_index(folder, failures)}")
+    finish(failures, folder)
+
+
+def _refuse_nothing(failures: list[Failure]) -> None:
+    """Where no scan could be predicted the first reason is the error."""
+    if len(failures) == 1:
+        raise SemcycleError(failures[0].reason)
+    msg = f"all {len(failures)} scans failed, the first with: {failures[0].reason}"
+    raise SemcycleError(msg)
