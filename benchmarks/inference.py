@@ -3,8 +3,8 @@
     pip install openvino onnxruntime onnx onnxscript
     python benchmarks/inference.py [--model RUN] [--slices 140] [--threads 2]
 
-Every engine gets the same slices in batches of 32, one warm-up pass and then the best of three. Prints seconds a scan, the ratio
-to plain torch, and the largest difference to it.
+Every engine gets the same slices in batches of 32, one warm-up pass and then the best of three. Prints seconds a scan,
+the ratio to plain torch, and the largest difference to it.
 """
 
 import argparse
@@ -125,7 +125,8 @@ def main() -> None:
         seconds, result = measure(run, x, brain)
         base, reference = base or seconds, result if reference is None else reference
         print(
-            f"{name:22} {seconds:6.2f} s  {base / seconds:5.2f} x  largest difference {np.abs(result - reference).max():.1e}"
+            f"{name:22} {seconds:6.2f} s  {base / seconds:5.2f} x  largest difference "
+            f"{np.abs(result - reference).max():.1e}"
         )
 
 

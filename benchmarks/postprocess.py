@@ -3,8 +3,9 @@
     python benchmarks/postprocess.py                      # a phantom head of 155 x 240 x 240 voxels
     python benchmarks/postprocess.py --scan scan_t2.nii.gz  # a skull-stripped scan: its intensity is the map
 
-Times are the best of a few repetitions, in one process; peers filter the brain's bounding box, as semcycle does. The median is
-exact: the benchmark stops where the three disagree inside the brain. `dense` is a map with a score at every voxel of the brain,
+Times are the best of a few repetitions, in one process; peers filter the brain's bounding box, as semcycle does. The
+median is exact: the benchmark stops where the three disagree inside the brain. `dense` is a map with a score at every
+voxel of the brain,
 `residual` one that is 0 at 60 % of them, as positive residuals above a prior are.
 """
 

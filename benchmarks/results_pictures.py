@@ -2,7 +2,8 @@
 
     python benchmarks/results_pictures.py PAPER/scores/brats docs/results/brats --case Brats18_TCIA02_606_1
 
-Pictures of patients may be published for some cases of a collection and not for others; name those whose licence allows it.
+Pictures of patients may be published for some cases of a collection and not for others; name those whose licence allows
+it.
 """
 
 import argparse

@@ -4,11 +4,12 @@
     python benchmarks/scoring.py --voxels 10000000     # a smaller run
 
 Every contender gets the same synthetic float32 scores and truth, made case by case by the same generator. Timed is what
-happens from the arrays in memory to the numbers: semcycle counts each case, adds the counts, takes AUPRC and best Dice and
-resamples the cases 2,000 times; scikit-learn and torchmetrics take AUPRC (``average_precision_score``) and best Dice (from
-``precision_recall_curve``) once, without a single resample. Making the data and importing are not timed. Memory is the peak
-of the whole process, interpreter, libraries and data included: the others need all voxels at once. One that would not fit
-in memory is run on fewer voxels, and its row says on how many.
+happens from the arrays in memory to the numbers: semcycle counts each case, adds the counts, takes AUPRC and best Dice
+and resamples the cases 2,000 times; scikit-learn and torchmetrics take AUPRC (``average_precision_score``) and best
+Dice (from
+``precision_recall_curve``) once, without a single resample. Making the data and importing are not timed. Memory is the
+peak of the whole process, interpreter, libraries and data included: the others need all voxels at once. One that would
+not fit in memory is run on fewer voxels, and its row says on how many.
 """
 
 from __future__ import annotations
@@ -197,7 +198,8 @@ def main() -> None:
     ours = rows["semcycle"]
     print(
         f"\nsemcycle: counting {ours['counting']:.2f} s, AUPRC and best Dice {ours['metrics']:.3f} s, "
-        f"{RESAMPLES} resamples of {CASES} cases {ours['resampling']:.2f} s; AUPRC interval {ours['low']:.4f} to {ours['high']:.4f}"
+        f"{RESAMPLES} resamples of {CASES} cases {ours['resampling']:.2f} s; AUPRC interval {ours['low']:.4f} to "
+        f"{ours['high']:.4f}"
     )
     for name, found in rows.items():
         if name == "semcycle":
@@ -205,7 +207,8 @@ def main() -> None:
         same = ours if found["voxels"] == ours["voxels"] else measure("semcycle", int(found["voxels"]), words.threads)
         print(
             f"{name}: {found['seconds'] / same['seconds']:.0f} times the time (without resampling "
-            f"{found['seconds'] / (same['counting'] + same['metrics']):.0f}), {found['megabytes'] / same['megabytes']:.0f} times "
+            f"{found['seconds'] / (same['counting'] + same['metrics']):.0f}), "
+            f"{found['megabytes'] / same['megabytes']:.0f} times "
             f"the memory; AUPRC differs by {abs(found['auprc'] - same['auprc']):.1e}, best Dice by "
             f"{abs(found['best_dice'] - same['best_dice']):.1e}, on {found['voxels']:,} voxels"
         )

@@ -1,8 +1,8 @@
 """Every command that the README and the docs show is run, page by page, on a few tiny scans; links lead somewhere.
 
-Run are fenced blocks of `bash` (commands of semcycle, in this process) and `python`, in the order of the page, in a folder that holds
-what a reader would have: see :func:`_make_desk`. Blocks of `csv` and `yaml` with a title are written under that name first.
-A block after ``<!-- not run: reason -->`` is only counted. To be quick,
+Run are fenced blocks of `bash` (commands of semcycle, in this process) and `python`, in the order of the page, in a
+folder that holds what a reader would have: see :func:`_make_desk`. Blocks of `csv` and `yaml` with a title are written
+under that name first. A block after ``<!-- not run: reason -->`` is only counted. To be quick,
 
 - scans are 6 mm phantoms, `prepare` makes 32 x 32 pixels, and `simulate phantom` makes eight scans;
 - recipes, shipped and shown, keep their names and lose their size (:func:`_shrink`);

@@ -56,9 +56,11 @@ def verbs() -> dict[str, Any]:
 def _command_line() -> str:
     parts = [
         "# Command line\n",
-        "Every command prints what it left where. `--help` after any of them shows the same as here; `--debug` anywhere shows the "
+        "Every command prints what it left where. `--help` after any of them shows the same as here; `--debug` "
+        "anywhere shows the "
         "traceback of an error.\n",
-        "| exit code | meaning |\n|---|---|\n| 0 | all done |\n| 1 | some cases failed; the others are written, the reasons are in "
+        "| exit code | meaning |\n|---|---|\n| 0 | all done |\n| 1 | some cases failed; the others are written, the "
+        "reasons are in "
         "`failures.csv` |\n| 2 | wrong input, nothing written |\n| 130 | interrupted; what was finished is kept |\n",
     ]
     for name, command in verbs().items():
@@ -109,13 +111,17 @@ def _clean(text: str) -> str:
 def _settings() -> str:
     parts = [
         "# Recipes and other settings\n",
-        "A recipe is a YAML file that fixes a training. Unknown keys are errors; keys that are left out take the default below. "
-        "*A1* to *A28* number the points that the paper leaves open: each has a field, whose default is the reading closest to the text "
+        "A recipe is a YAML file that fixes a training. Unknown keys are errors; keys that are left out take the "
+        "default below. "
+        "*A1* to *A28* number the points that the paper leaves open: each has a field, whose default is the reading "
+        "closest to the text "
         "([the method](../explanation/method.md)).\n",
-        "```yaml\nseed: 0                 # of everything random\nslices: {lesions: drop}\ntraining: {batch_size: 16, decay: cosine}\n"
+        "```yaml\nseed: 0                 # of everything random\nslices: {lesions: drop}\ntraining: "
+        "{batch_size: 16, decay: cosine}\n"
         "method:\n  name: cycle\n  segmentation: {epochs: 10, base: 8}\n```\n",
         "## Shipped recipes\n",
-        "By name (`semcycle train smoke/cycle-continuous`). `paper/` holds the published sizes, `paper-small/` and `small/` sizes for two "
+        "By name (`semcycle train smoke/cycle-continuous`). `paper/` holds the published sizes, `paper-small/` and "
+        "`small/` sizes for two "
         "CPU cores, `smoke/` the demo's.\n",
         "| recipe | says of itself |\n|---|---|\n"
         + "".join(f"| `{name}` | {_clean(_opening(name))} |\n" for name in shipped_recipes()),

@@ -1,6 +1,7 @@
 """semcycle: unsupervised anomaly segmentation for brain MRI by image-semantic cycle translation.
 
-``semcycle.predict(scan)`` finds anomalies in a T2 scan with the bundled model; see :func:`semcycle.prediction.predict.predict`.
+``semcycle.predict(scan)`` finds anomalies in a T2 scan with the bundled model; see
+:func:`semcycle.prediction.predict.predict`.
 """
 
 from importlib import import_module

@@ -213,7 +213,10 @@ def from_nibabel(image: Any, like: Volume | None = None) -> Volume:
     if isinstance(image, np.ndarray) and like is not None:
         image = as_nibabel(image, like.affine)
     if not hasattr(image, "dataobj"):
-        msg = f"expected a path or a nibabel image, got {type(image).__name__}; wrap arrays in nibabel.Nifti1Image(array, affine)"
+        msg = (
+            f"expected a path or a nibabel image, got {type(image).__name__}; wrap arrays in "
+            "nibabel.Nifti1Image(array, affine)"
+        )
         raise VolumeError(msg)
     data, affine, header = _unpack(image, "<image>")
     made = _check_scan(
@@ -278,7 +281,7 @@ def _open(path: Path) -> Any:
 
 
 def _claimed_bytes(kind: Any, head: bytes, source: str) -> int:
-    """The length that a header claims for the file, with what may stand before and behind the voxels; refuses absurd ones.
+    """The length that a header claims for the file, with what may stand around the voxels; refuses absurd ones.
 
     nibabel reads all that lies before the voxels, and allocates all voxels, before it finds that they are not there.
     """
@@ -302,7 +305,10 @@ def _unpacked(stream: Any, head: bytes, most: int | None, path: Path) -> bytes:
     # zlib packs at most 1032 bytes into one: a header that claims more than that is refused before anything is unpacked
     bound = path.stat().st_size * 1040
     if most is not None and most - 2 * HEAD > bound:
-        msg = f"{path}: expected the voxels that the header names ({most:,} bytes), got a file too small for them; copy it again"
+        msg = (
+            f"{path}: expected the voxels that the header names ({most:,} bytes), got a file too small for them; copy "
+            "it again"
+        )
         raise VolumeError(msg)
     parts, total = [head], len(head)
     while part := stream.read(CHUNK):
@@ -378,7 +384,10 @@ def _check_scan(volume: Volume, *, constant: bool = False) -> Volume:
         msg = f"{source}: expected finite intensities, got {count} NaN or Inf voxels; set them to 0 or export again"
         raise VolumeError(msg)
     if max(-low, high) > MAX_VALUE:
-        msg = f"{source}: expected intensities of a scan, got {low:g} to {high:g}: a damaged header or file; export it again"
+        msg = (
+            f"{source}: expected intensities of a scan, got {low:g} to {high:g}: a damaged header or file; export it "
+            "again"
+        )
         raise VolumeError(msg)
     if not constant and low == high:
         msg = f"{source}: expected a scan, got one constant value ({data.flat[0]:g}); export it again"

@@ -223,7 +223,10 @@ def test_info_lists_everything_without_torch(capsys):
     content = json.loads(capsys.readouterr().out)
     assert {"brats", "manifest", "phantom"} <= set(content["cohorts"])
     assert "paper/cycle-continuous" in content["recipes"]
-    code = "import sys; sys.argv=['semcycle','info']; import semcycle.cli as c\ntry: c.main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    code = (
+        "import sys; sys.argv=['semcycle','info']; import semcycle.cli as c\ntry: c.main()\nexcept SystemExit: "
+        "pass\nassert 'torch' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 

@@ -231,7 +231,8 @@ def test_every_page_has_the_same_frame(open_page, scan_page, ball_store, tmp_pat
         assert page.locator("main#main h2").count()
         looks.add(
             page.evaluate(
-                "(({ font, color, backgroundColor }) => font + color + backgroundColor)(getComputedStyle(document.body))"
+                "(({ font, color, backgroundColor }) => font + color + "
+                "backgroundColor)(getComputedStyle(document.body))"
             )
         )
     assert len(looks) == 1

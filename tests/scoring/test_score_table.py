@@ -30,8 +30,10 @@ def make_case(number, lift=0.25, lesion=True):
         count_scores(scores, truth),
         count_scores(scores[bearing], truth[bearing]),
         float(truth.sum()),
-        error=ReconstructionError(float(scores[~truth].sum()), float(scores[truth].sum()), int((~truth).sum()), int(truth.sum())),
-    )  # fmt: skip
+        error=ReconstructionError(
+            float(scores[~truth].sum()), float(scores[truth].sum()), int((~truth).sum()), int(truth.sum())
+        ),
+    )
 
 
 def make_entry(run="good", lift=0.25, preset="literal"):

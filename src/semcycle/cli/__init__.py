@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 
-# Before numpy and torch are loaded. Their threads wait for each other by spinning: with another busy process on the machine that
-# cost predict 53 CPU seconds instead of 13. numpy multiplies only small matrices here, and torch's threads may sleep.
+# Before numpy and torch are loaded. Their threads wait for each other by spinning: with another busy process on the
+# machine that cost predict 53 CPU seconds instead of 13. numpy multiplies only small matrices here, and torch's threads
+# may sleep.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -21,9 +21,9 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="PREDICTIONS... TRUTH | LIST.csv",
-            help="Folders of anomaly maps (or NAME=FOLDER), one a method, and last the folder of lesion labels; files are "
-            "matched by case name. Patterns such as 'maps/*_score.nii.gz' work too. Or a CSV with the columns case, "
-            "prediction, truth, brain, and if wanted method, subject, image, use.",
+            help="Folders of anomaly maps (or NAME=FOLDER), one a method, and last the folder of lesion labels; files "
+            "are matched by case name. Patterns such as 'maps/*_score.nii.gz' work too. Or a CSV with the columns "
+            "case, prediction, truth, brain, and if wanted method, subject, image, use.",
         ),
     ],
     folder: Out,
@@ -41,8 +41,8 @@ def evaluate(
     lesion_rule: Annotated[
         str,
         typer.Option(
-            help="What counts lesion by lesion, such as overlap=iou,min_iou=0.5,min_lesion_mm3=30,min_call_mm3=30; without it a "
-            "lesion of 14 mm3 and more is found when a call of that size touches it."
+            help="What counts lesion by lesion, such as overlap=iou,min_iou=0.5,min_lesion_mm3=30,min_call_mm3=30; "
+            "without it a lesion of 14 mm3 and more is found when a call of that size touches it."
         ),
     ] = "",
     thresholds: Annotated[
@@ -75,7 +75,10 @@ def _pair(paths: list[str], brain: str, image: str) -> Pairing:
             msg = f"expected PREDICTIONS and TRUTH, or a CSV of paths, got {paths[0]} alone"
             raise typer.BadParameter(msg)
         if brain not in ("", "none") or image:
-            msg = "expected masks and images in the CSV's columns, got --brain or --image; only --brain none goes with a CSV"
+            msg = (
+                "expected masks and images in the CSV's columns, got --brain or --image; only --brain none goes with a "
+                "CSV"
+            )
             raise typer.BadParameter(msg)
         return read_list(Path(paths[0]), whole_grid=brain == "none")
     if not brain:

@@ -36,7 +36,7 @@ def paper(
     tissue_dir: Annotated[Path | None, typer.Option(help="As for `semcycle prepare`, for BraTS.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that prepare cases.")] = 1,
 ) -> None:
-    """Run the paper's experiment: every method, Tables 1 and 2, Figures 2 to 4. The same command continues after a kill."""
+    """Run the paper's experiment: every method, Tables 1 and 2, Figures 2 to 4. The same command continues it."""
     from semcycle.studies.paper import PaperSettings, open_store, run_paper
 
     first = open_store(brats, "brats", folder / "stores" / "brats", tissue, tissue_dir, workers)

@@ -39,7 +39,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary for machines.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Find anomalies in scans: maps, lesion mask, tissue and healthy reconstruction on their own grids, and a report."""
+    """Find anomalies in scans: maps, lesion mask, tissue, healthy reconstruction on the scans' grids, and a report."""
     import json
 
     from semcycle.prediction.folder import PredictSettings, predict_files, read_summary

@@ -21,7 +21,7 @@ Changes = Annotated[
 
 
 class SettingsCommand(TyperCommand):
-    """A verb whose options without a help text, and whose ``--set``, are explained by the docstrings of a settings class.
+    """A verb whose ``--set``, and options without a help text, are explained by the docstrings of a settings class.
 
     The class is imported for ``--help`` alone, for what it imports takes a second.
     """
@@ -103,5 +103,5 @@ def read_settings(settings: Settings, changes: Sequence[str] | None, **options: 
 
 
 def read_presets(presets: Sequence[str], changes: Sequence[str] | None) -> list[str]:
-    """Presets, each once, with the changes of ``--set`` behind their names: what stands in the table says what was done."""
+    """Presets, each once, with the changes of ``--set`` behind their names: tables then say what was done."""
     return list(dict.fromkeys(",".join([preset, *(changes or ())]) for preset in presets))

@@ -6,9 +6,9 @@
     a01,alice,a01/t2.nii.gz,a01/lesion.nii.gz,,,,,patient
     b01,bob,b01/t2.nii.gz,,,,,,control
 
-``case`` and ``t2`` (or another modality: ``t1``, ``flair``, ``pd``) are needed. An empty ``lesion`` declares the scan free of
-lesions; an empty ``brain_mask`` says that it is skull-stripped; ``gm``, ``wm`` and ``csf`` are probability maps in [0, 1] on the
-grid of the image; ``subject`` is the case where it is empty; ``group`` is a stratum for splits.
+``case`` and ``t2`` (or another modality: ``t1``, ``flair``, ``pd``) are needed. An empty ``lesion`` declares the scan
+free of lesions; an empty ``brain_mask`` says that it is skull-stripped; ``gm``, ``wm`` and ``csf`` are probability maps
+in [0, 1] on the grid of the image; ``subject`` is the case where it is empty; ``group`` is a stratum for splits.
 
 **Licence** and **reference**: yours.
 """
@@ -108,7 +108,10 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             msg = f"{path}: row {line}: expected a case id of letters, digits, '_', '-', '.', got {name!r}; rename it"
             raise LayoutError(msg)
         if name in seen:
-            msg = f"{path}: row {line}: expected unique case ids, got {name!r} again (first in row {seen[name]}); rename one"
+            msg = (
+                f"{path}: row {line}: expected unique case ids, got {name!r} again (first in row {seen[name]}); rename "
+                "one"
+            )
             raise LayoutError(msg)
         seen[name] = line
     return rows

@@ -69,8 +69,8 @@ class Stage:
         players: Networks that learn in this stage, by name.
         settings: The part of the recipe this stage depends on; two runs whose leading stages agree in it
             (and in data, seed and batch size) have the same weights after it.
-        monitor: The figure of ``validate`` that early stopping and the choice of the best epoch want low; empty for a stage
-            that has none, which always runs to its end.
+        monitor: The figure of ``validate`` that early stopping and the choice of the best epoch want low; empty for a
+            stage that has none, which always runs to its end.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Contrast: scanners differ in how bright one tissue is beside another, and G paints one of all possible contrasts.
 
-A residual of that difference is no anomaly. The median intensities of GM, WM and CSF of the scan, and of its reconstruction, in the
-voxels where S is sure, say how the one contrast maps to the other; medians, so that a lesion that S takes for a tissue does not
-move them while it is the smaller part.
+A residual of that difference is no anomaly. The median intensities of GM, WM and CSF of the scan, and of its
+reconstruction, in the voxels where S is sure, say how the one contrast maps to the other; medians, so that a lesion
+that S takes for a tissue does not move them while it is the smaller part.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ STRAY = (0.6, 1.6)
 def match_contrast(x: SliceArray, image: SliceArray, tissue: TissueSlices, brain: SliceMask) -> SliceArray:
     """Map the reconstruction's intensities so that its tissues have the scan's medians.
 
-    The map is continuous and not falling, straight between the tissues' medians, and proportional below the darkest and above the
-    brightest.
+    The map is continuous and not falling, straight between the tissues' medians, and proportional below the darkest and
+    above the brightest.
 
     Args:
         x: ``(S, H, W)`` scan in [0, 1].

@@ -7,11 +7,12 @@ residual between the slice (nothing is added then) and its output is the score. 
 What the authors' code does, and what this file does otherwise:
 
 * Noise: drawn on a 16 x 16 grid with standard deviation 0.2, interpolated bilinearly with the corners aligned, rolled
-  by one random shift a batch (any number of pixels, around the edge), added in the brain; sums are not clamped. As here.
+  by one random shift a batch (any number of pixels, around the edge), added in the brain; sums are not clamped. As
+  here.
 * Loss: squared error in the brain, as a mean over all pixels of the batch. As here, lesions left out too.
 * Network: four levels of 64 to 512 channels with two convolutions each, weight-standardised, reflection-padded, each
-  followed by swish and then group norm, and average pooling. Here :class:`semcycle.methods.networks.unet.UNet` with as many
-  levels: zero padding, group norm and then ReLU, max pooling, no weight standardisation.
+  followed by swish and then group norm, and average pooling. Here :class:`semcycle.methods.networks.unet.UNet` with as
+  many levels: zero padding, group norm and then ReLU, max pooling, no weight standardisation.
 * Optimiser: Adam with AMSGrad, betas (0.9, 0.999), weight decay 1e-5, learning rate 1e-4 on a cosine that repeats
   every 200 rounds of 32 steps, 2100 rounds of batches of 16. Here plain Adam; the recipe's cosine falls once.
 * Input: their four MR contrasts together. Here the one contrast of the store.

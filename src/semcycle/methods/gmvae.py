@@ -1,12 +1,13 @@
 """Gaussian-mixture VAE with image restoration (You, Tezcan, Chen, Konukoglu, MIDL 2019).
 
 https://proceedings.mlr.press/v102/you19a.html; the model is the GMVAE of Dilokthanakul et al. 2016
-(https://arxiv.org/abs/1611.02648). An auto-encoder with a learned mixture prior gives a bound on the likelihood of healthy
-slices; a slice is restored by descending it in image space, and what the restoration changed is anomalous.
+(https://arxiv.org/abs/1611.02648). An auto-encoder with a learned mixture prior gives a bound on the likelihood of
+healthy slices; a slice is restored by descending it in image space, and what the restoration changed is anomalous.
 Only the codes of You et al. and of Baur et al. 2021 (https://arxiv.org/abs/2004.03271) were compared, not the texts:
 
 * Network: the dense and the spatial variant of Baur et al. Their spatial decoder reads the encoder's map, so that z is
-  mere decoration; here it reads z, and ``faithful_decoder`` restores theirs. The 3 x 3 network of You et al. is not here.
+  mere decoration; here it reads z, and ``faithful_decoder`` restores theirs. The 3 x 3 network of You et al. is not
+  here.
 * p(c | z, w): both codes subtract the log-precision in the logits where the Gaussian density adds half of it
   (``prior_sign``).
 * Likelihood: L1 sum as in Baur et al.; You et al. learn a variance and, when restoring, use squared errors.
@@ -88,7 +89,10 @@ class GMVAESettings(Config):
     @model_validator(mode="after")
     def _only_spatial_decodes_features(self) -> GMVAESettings:
         if self.faithful_decoder and self.variant == "dense":
-            msg = "expected faithful_decoder false with the dense variant (its decoder always reads z), got true; set variant: spatial"
+            msg = (
+                "expected faithful_decoder false with the dense variant (its decoder always reads z), got true; set "
+                "variant: spatial"
+            )
             raise ValueError(msg)
         return self
 

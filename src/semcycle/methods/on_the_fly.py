@@ -67,7 +67,8 @@ def _paste_blobs(x: ImageBatch, probability: float, radius: tuple[float, float])
     """Blend patches of one grey value into slices.
 
     A patch is where a smooth random field, weighted by a random wide Gaussian bump, exceeds a level: connected,
-    irregular, of 10 to 60 pixels across where the slice has 128 and the radius its default. Its inside is a uniform grey in [0, 1] mixed with the tissue beneath.
+    irregular, of 10 to 60 pixels across where the slice has 128 and the radius its default. Its inside is a uniform
+    grey in [0, 1] mixed with the tissue beneath.
     """
     count, _, height, width = x.shape
     device = x.device

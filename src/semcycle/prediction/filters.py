@@ -22,7 +22,8 @@ def erode(brain: SliceMask, margin_mm: float, pixel: tuple[float, float]) -> Sli
 
     Args:
         brain: ``(S, H, W)``.
-        margin_mm: City-block distance in the slice, rounded to whole pixels: as many erosions with a cross of four neighbours.
+        margin_mm: City-block distance in the slice, rounded to whole pixels: as many erosions with a cross of four
+            neighbours.
         pixel: Sides ``(H, W)`` of a pixel in mm.
     """
     side = min(pixel)

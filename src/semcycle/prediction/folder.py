@@ -66,9 +66,9 @@ def predict_files(
 ) -> list[Failure]:
     """Predict scan files and write NIfTI on their grids.
 
-    For every scan: ``<name>_anomaly.nii.gz``, ``_mask.nii.gz`` (with a threshold), ``_reconstruction.nii.gz``, ``_tissue.nii.gz`` (uint8,
-    scaled to [0, 1]), what ``draw`` adds, an entry in ``run.json`` and a row of ``summary.csv``. A scan whose entry names the same
-    content, model and settings is not done again.
+    For every scan: ``<name>_anomaly.nii.gz``, ``_mask.nii.gz`` (with a threshold), ``_reconstruction.nii.gz``,
+    ``_tissue.nii.gz`` (uint8, scaled to [0, 1]), what ``draw`` adds, an entry in ``run.json`` and a row of
+    ``summary.csv``. A scan whose entry names the same content, model and settings is not done again.
 
     Args:
         scans: Name -> file.
@@ -77,7 +77,8 @@ def predict_files(
         settings: How.
         overwrite: Do finished scans again.
         find_brain: File of a scan's brain mask, or ``None`` to find the brain.
-        draw: Called with a prediction, ``out``, the scan's name and its entry; draws pages and pictures and returns their names.
+        draw: Called with a prediction, ``out``, the scan's name and its entry; draws pages and pictures and returns
+            their names.
         progress: Called with every finished scan's name.
 
     Returns:

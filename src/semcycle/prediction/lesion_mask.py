@@ -1,9 +1,9 @@
 """Lesion mask: what of an anomaly map is called lesion, by a seed and a growth threshold and a least volume.
 
 The mask is made of the connected components of scores that reach ``grow``. A component stays when it has a voxel that
-reaches ``value``, the seed, and is not too small. Where both thresholds are one, this is a plain cut without its specks.
-With ``grow`` fixed, a higher seed only takes whole components away, so their number and volume cannot rise with it: that is
-what the promises of a calibration rest on.
+reaches ``value``, the seed, and is not too small. Where both thresholds are one, this is a plain cut without its
+specks. With ``grow`` fixed, a higher seed only takes whole components away, so their number and volume cannot rise with
+it: that is what the promises of a calibration rest on.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ A preset is named on the command line and in every row of a table as ``NAME`` or
     baur,erode_mm=3
     literal,median_mm=5,gaussian_mm=1.5,min_component_mm3=30
 
-so that every score says what was done to it. Lengths are in mm and hold for any voxel size; only ``median_size`` counts voxels,
-as the reference code does.
+so that every score says what was done to it. Lengths are in mm and hold for any voxel size; only ``median_size`` counts
+voxels, as the reference code does.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ PRESETS = {
     "baur": PostProcessing(
         sign="positive", erode_mm=22.5, prior_quantile=0.9, prior_scope="volume", median_size=5
     ),
-    # chosen on the validation cases of the bundled model (tumours), with less blur than served them best, for plaques' sake
+    # chosen on the validation cases of the bundled model (tumours), with less blur than served them best, for plaques'
+    # sake
     "smooth": PostProcessing(sign="positive", erode_mm=6.0, gaussian_mm=2.5),
 }  # fmt: skip
 """Name -> post-processing (ambiguities A20 and A21)."""

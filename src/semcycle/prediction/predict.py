@@ -26,7 +26,8 @@ def predict(
     """Find anomalies in a T2 scan of the head.
 
     Args:
-        scan: Path of a NIfTI (MGH, MINC) file, or a ``nibabel`` image; any orientation and voxel size, with or without skull.
+        scan: Path of a NIfTI (MGH, MINC) file, or a ``nibabel`` image; any orientation and voxel size, with or without
+            skull.
         model: A bundled model's name, or a run folder.
         brain_mask: Path, ``nibabel`` image or array ``(I, J, K)`` on the scan's grid; found where it is not given.
         threshold: ``"fpr=0.01"``, a score in [0, 1], ``None`` for no mask; ``"auto"`` is the model's 1 % threshold.

@@ -1,4 +1,4 @@
-"""Prediction: a scan in, its anomaly map, lesion mask, tissue maps and healthy reconstruction out, on the scan's own grid."""
+"""Prediction: a scan in; anomaly map, lesion mask, tissue maps and healthy reconstruction out, on the scan's grid."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
     """Scans by the name their outputs get.
 
     Args:
-        path: A scan, or a folder that is searched with its subfolders. In a BIDS dataset these are the T2 weighted images of the
-            raw data (``*_T2w``), unless a pattern says otherwise.
+        path: A scan, or a folder that is searched with its subfolders. In a BIDS dataset these are the T2 weighted
+            images of the raw data (``*_T2w``), unless a pattern says otherwise.
         pattern: File names to take from a folder, such as ``*_t2.nii.gz``.
 
     Returns:

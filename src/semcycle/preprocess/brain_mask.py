@@ -1,4 +1,4 @@
-"""Brain masks: that of a skull-stripped scan (what is brighter than the background), and whether a mask is plausible."""
+"""Brain masks: of a skull-stripped scan (what is brighter than the background), and whether a mask is plausible."""
 
 from dataclasses import dataclass, field
 

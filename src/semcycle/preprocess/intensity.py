@@ -58,6 +58,9 @@ def fit_scale(
     else:
         unit = float(np.percentile(values, percentile)) - zero
     if not unit > 0 or np.ptp(volume.data[brain]) == 0:
-        msg = f"{volume.source}: expected intensities above the background ({zero:g}) in the brain, got none; check the scan"
+        msg = (
+            f"{volume.source}: expected intensities above the background ({zero:g}) in the brain, got none; check the "
+            "scan"
+        )
         raise VolumeError(msg)
     return IntensityScale(zero, unit)

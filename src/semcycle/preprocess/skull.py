@@ -53,7 +53,10 @@ def strip_skull(volume: Volume) -> VoxelMask:
             extractor.run()
             mask = np.asarray(extractor.compute_mask()) > 0
     except (ValueError, IndexError, FloatingPointError, np.linalg.LinAlgError) as error:
-        msg = f"{volume.source}: expected BET to find the brain, got a failure ({error}); give a brain mask (--brain-mask)"
+        msg = (
+            f"{volume.source}: expected BET to find the brain, got a failure ({error}); give a brain mask "
+            "(--brain-mask)"
+        )
         raise BrainMaskError(msg) from error
     if not mask.any():
         msg = f"{volume.source}: expected BET to find the brain, got an empty mask; give a brain mask (--brain-mask)"

@@ -1,9 +1,10 @@
 """Augmented stores: the same subjects as other scanners, and other days, would have shown them.
 
-A model that is to work elsewhere has to see more than one scanner's contrast, sharpness and artefacts. TorchIO (Perez-Garcia et al.
-2021, doi:10.1016/j.cmpb.2021.106236) varies whole prepared volumes, shape together with tissue maps and lesion masks, and the
-outcome is an ordinary slice store: drawn once, looked at like any other, and trained on with any recipe. Cheap variations
-that are better drawn anew for every batch (mirror, gamma, pasted patches) are the recipe's.
+A model that is to work elsewhere has to see more than one scanner's contrast, sharpness and artefacts. TorchIO
+(Perez-Garcia et al. 2021, doi:10.1016/j.cmpb.2021.106236) varies whole prepared volumes, shape together with tissue
+maps and lesion masks, and the outcome is an ordinary slice store: drawn once, looked at like any other, and trained on
+with any recipe. Cheap variations that are better drawn anew for every batch (mirror, gamma, pasted patches) are the
+recipe's.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def augment_stores(
 ) -> SliceStore:
     """Join stores and add varied copies of their cases.
 
-    A copy has the name of its case with ``_v1`` ... behind it and the subject of its case, so that splits keep them together.
+    A copy has the name of its case with ``_v1`` ... behind it and the subject of its case, so that splits keep them
+    together.
 
     Args:
         stores: Prepared with the same settings (the windows of slices may differ), all with tissue maps or none.
@@ -83,7 +85,10 @@ def augment_stores(
         raise StoreError(msg)
     chosen = sorted(known) if cases is None else sorted(set(cases))
     if unknown := [case for case in chosen if case not in known]:
-        msg = f"expected cases of {', '.join(str(store.folder) for store in stores)}, got {unknown[0]!r}; correct the list"
+        msg = (
+            f"expected cases of {', '.join(str(store.folder) for store in stores)}, got {unknown[0]!r}; correct the "
+            "list"
+        )
         raise StoreError(msg)
     if folder.exists() and any(folder.iterdir()):
         msg = f"{folder}: expected an empty folder, got one with files; choose another --out"

@@ -111,7 +111,10 @@ def _measure(case: CaseSlices) -> dict[str, Any]:
     record = case.record
     brain = case.brain.astype(bool)
     if not brain.any():
-        msg = f"{record.case_id}: expected brain in its slices, got none; check the brain mask and prepare the store again"
+        msg = (
+            f"{record.case_id}: expected brain in its slices, got none; check the brain mask and prepare the store "
+            "again"
+        )
         raise StoreError(msg)
     values = case.image[brain].astype(np.float32)
     sums = case.tissue.sum(axis=(0, 2, 3), dtype=np.int64) / 255 if case.tissue is not None else np.full(3, np.nan)

@@ -178,7 +178,10 @@ class SliceStore:
             StoreError: The case is not in the store.
         """
         if case_id not in self._cases:
-            msg = f"{self.folder}: expected a case of this store, got {case_id!r}; it has {len(self._cases)}, such as {', '.join(self.case_ids[:3])}"
+            msg = (
+                f"{self.folder}: expected a case of this store, got {case_id!r}; it has {len(self._cases)}, such as "
+                f"{', '.join(self.case_ids[:3])}"
+            )
             raise StoreError(msg)
         return self._cases[case_id]
 
@@ -193,7 +196,10 @@ class SliceStore:
         expected = self.summary(case_id)["sha256"]
         if case_id not in self._checked:
             if not path.is_file() or file_hash(path) != expected:
-                msg = f"{path}: expected the file that {MANIFEST} lists, got a missing or changed one; prepare the store again"
+                msg = (
+                    f"{path}: expected the file that {MANIFEST} lists, got a missing or changed one; prepare the store "
+                    "again"
+                )
                 raise StoreError(msg)
             self._checked.add(case_id)
         record, arrays = _header(path)

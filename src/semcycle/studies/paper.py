@@ -1,7 +1,7 @@
 """The paper's experiment: its protocol, every row of Tables 1 and 2, its figures, and its numbers beside ours.
 
-Kim et al. 2021 (arXiv 2103.09094), section 3: train on the lesion-free slices of 234 of the 259 high-grade cases of BraTS 2019,
-test on the other 25 and the 76 low-grade ones, and on ISLES 2015 without retraining.
+Kim et al. 2021 (arXiv 2103.09094), section 3: train on the lesion-free slices of 234 of the 259 high-grade cases of
+BraTS 2019, test on the other 25 and the 76 low-grade ones, and on ISLES 2015 without retraining.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def run_paper(
         out: Folder for everything.
         settings: How much.
         split_file: Split of ``brats``; the paper's proportions without.
-        healthy: Store of subjects without lesions that takes the place of the training cases of ``brats``; the paper learns from
-            patients' lesion-free slices, which is known to cost accuracy.
+        healthy: Store of subjects without lesions that takes the place of the training cases of ``brats``; the paper
+            learns from patients' lesion-free slices, which is known to cost accuracy.
 
     Returns:
         The page.
@@ -138,7 +138,7 @@ def run_paper(
 def open_store(
     root: Path, cohort: str, folder: Path, tissue: str, tissue_dir: Path | None, workers: int = 1
 ) -> SliceStore:
-    """Open a store, or prepare a cohort into ``folder`` as the paper does, with the intensity scale of the shipped recipes.
+    """Open a store, or prepare a cohort into ``folder`` as the paper does, with the shipped recipes' intensity scale.
 
     Raises:
         SemcycleError: No case is usable.
@@ -180,7 +180,8 @@ def _proportions(store: SliceStore, split: Split) -> str:
     if (len(high), len(groups)) == (259, 335):
         return f"the paper's: {train} train, {test} test"
     return (
-        f"{train} of {train + test} cases train, {test} test; the paper has 335 cases of BraTS 2019 (234 HGG train, 25 HGG and 76 "
+        f"{train} of {train + test} cases train, {test} test; the paper has 335 cases of BraTS 2019 (234 HGG train, 25 "
+        "HGG and 76 "
         f"LGG test). A smaller collection is split in the same proportions, or by the split file named above"
     )
 

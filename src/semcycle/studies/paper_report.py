@@ -33,7 +33,8 @@ SHOWN = 4
 """Test cases in a figure."""
 INTRO = (
     "Methods learn from lesion-free slices of the training cases and are scored on other subjects. The shipped "
-    "robust recipe was developed on BraTS 2018 cases and may have seen some of them. All methods go through one preprocessing, one post-processing and one evaluator. Intervals are "
+    "robust recipe was developed on BraTS 2018 cases and may have seen some of them. All methods go through one "
+    "preprocessing, one post-processing and one evaluator. Intervals are "
     "95 % bootstrap intervals over test subjects; the paper's numbers are of BraTS 2019 and ISLES 2015."
 )
 
@@ -41,8 +42,8 @@ INTRO = (
 def paper_table(tables: Mapping[str, pd.DataFrame], published: Published, presets: Sequence[str]) -> pd.DataFrame:
     """One row a method; for every data set and metric ours under each preset with its interval, and the paper's value.
 
-    Runs that differ in the seed alone (``AE seed 0``, ``AE seed 1``) share a row: the mean of their values and of their bounds, and
-    in ``... sd`` the standard deviation of the values.
+    Runs that differ in the seed alone (``AE seed 0``, ``AE seed 1``) share a row: the mean of their values and of their
+    bounds, and in ``... sd`` the standard deviation of the values.
 
     Args:
         tables: Data set -> tidy score table.
@@ -50,8 +51,8 @@ def paper_table(tables: Mapping[str, pd.DataFrame], published: Published, preset
         presets: In this order.
 
     Returns:
-        Index ``method``; columns such as ``brats AUPRC literal``, ``... sd``, ``... low``, ``... high``, ``brats AUPRC paper``. Methods
-        of the paper without a run keep a row with the paper's values alone.
+        Index ``method``; columns such as ``brats AUPRC literal``, ``... sd``, ``... low``, ``... high``, ``brats AUPRC
+        paper``. Methods of the paper without a run keep a row with the paper's values alone.
     """
     runs = list(dict.fromkeys(str(run) for table in tables.values() for run in table["run"]))
     names = list(dict.fromkeys([*published, *(SEED.sub("", run) for run in runs)]))
@@ -119,7 +120,7 @@ def write_paper_report(
     cycles: Mapping[str, Path],
     stores: Mapping[str, tuple[SliceStore, Sequence[str]]],
 ) -> Path:
-    """Write ``table1``, ``table2`` (CSV, Markdown, LaTeX), ``figure2`` to ``figure4`` (PNG, PDF) and ``report/index.html``.
+    """Write ``table1``, ``table2`` (CSV, Markdown, LaTeX), ``figure2`` to ``figure4`` (PNG, PDF) and the page.
 
     Args:
         out: Folder.
@@ -169,7 +170,8 @@ def _figures(
             figure = panel_figure(panels, preset=preset, runs=list(both), parts=both)
             path = save_figure(figure, out / f"figure2-{data}", ("png", "pdf"))[0]
             caption = (
-                "Input; tissue classes and reconstruction with discrete semantics; GM, WM and CSF maps and reconstruction with "
+                "Input; tissue classes and reconstruction with discrete semantics; GM, WM and CSF maps and "
+                "reconstruction with "
                 "continuous semantics; the expert's lesion."
             )
             blocks.append(FigureBlock(f"Figure 2, {data}", caption, path))

@@ -42,7 +42,7 @@ def run_training(
     reuse: Path | None = None,
     hardware: Hardware | None = None,
 ) -> Path:
-    """Train a recipe with a progress bar and a sample picture an epoch; arguments as :func:`semcycle.training.train`."""
+    """Train with a progress bar and a sample picture an epoch; arguments as of :func:`semcycle.training.train`."""
     with TrainingDisplay(out) as display:
         return train(recipe, store, cases, out, resume=resume, reuse=reuse, hardware=hardware, observer=display)
 

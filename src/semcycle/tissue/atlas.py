@@ -89,7 +89,10 @@ def segment(
         out = ndimage.binary_dilation(lesion[box], iterations=LESION_MARGIN)
     fitted = inside & ~out
     if fitted.sum() < 1000:
-        msg = f"expected at least 1000 voxels of healthy brain to fit tissues on, got {int(fitted.sum())}; check the masks"
+        msg = (
+            f"expected at least 1000 voxels of healthy brain to fit tissues on, got {int(fitted.sum())}; check the "
+            "masks"
+        )
         raise TissueError(msg)
     field = fit_bias(data[box], spacing, inside, out)
     scaled = np.where(inside, data[box] / field, 0)

@@ -73,10 +73,16 @@ def make_tissue_maps(
         raise TissueError(msg)
     for name, tissue in zip(("GM", "WM", "CSF"), data, strict=True):
         if tissue.max() < 0.5:
-            msg = f"{source}: expected {name} somewhere, got a map that never exceeds {tissue.max():.2f}; check its segmentation"
+            msg = (
+                f"{source}: expected {name} somewhere, got a map that never exceeds {tissue.max():.2f}; check its "
+                "segmentation"
+            )
             raise TissueError(msg)
     total = data.sum(axis=0)
     if total.max() > 1.5:
-        msg = f"{source}: expected GM + WM + CSF of at most 1, got up to {total.max():.2f}; are these the right three maps?"
+        msg = (
+            f"{source}: expected GM + WM + CSF of at most 1, got up to {total.max():.2f}; are these the right three "
+            "maps?"
+        )
         raise TissueError(msg)
     return TissueMaps(np.clip(data, 0, 1) / np.maximum(total, 1), source)

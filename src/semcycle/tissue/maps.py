@@ -182,7 +182,10 @@ def _complete(found: dict[str, list[Path]], scheme: Scheme, where: Path, case_id
     for paths in found.values():
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
-            msg = f"{where}: expected one map of each class for {case_id} ({scheme.name}), found {names}; keep one of them"
+            msg = (
+                f"{where}: expected one map of each class for {case_id} ({scheme.name}), found {names}; keep one of "
+                "them"
+            )
             raise TissueError(msg)
     for classes in scheme.classes:
         if set(classes) == set(found):

@@ -258,7 +258,8 @@ def parse_output(text: str, code: int, source: str) -> float:
         raise TissueError(msg)
     if not found:
         msg = (
-            f"{source}: expected SPM to report its fit, got none though it ended well ({_last_lines(text)}); check that "
+            f"{source}: expected SPM to report its fit, got none though it ended well ({_last_lines(text)}); check "
+            "that "
             f"{COMMAND_VARIABLE} runs a script"
         )
         raise TissueError(msg)
@@ -332,7 +333,8 @@ def _search_path(spm_dir: Path | None) -> list[str]:
     found = next((path for path in map(shutil.which, names) if path), None)
     if found is None:
         msg = (
-            f"expected one of {', '.join(names)} on PATH to run SPM, found none; install one, or say how SPM is started "
+            f"expected one of {', '.join(names)} on PATH to run SPM, found none; install one, or say how SPM is "
+            "started "
             f"in {COMMAND_VARIABLE}"
         )
         raise TissueError(msg)

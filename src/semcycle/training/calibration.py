@@ -1,7 +1,7 @@
 """Calibration: the thresholds a model carries, each with the healthy data it came from.
 
-A threshold is only as good as its likeness to the scan it is used on: "1 % of healthy voxels pass it" was true on the healthy
-data named in ``source``, prepared and post-processed like that, and nowhere else by right.
+A threshold is only as good as its likeness to the scan it is used on: "1 % of healthy voxels pass it" was true on the
+healthy data named in ``source``, prepared and post-processed like that, and nowhere else by right.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def find_threshold(text: str, calibration: Calibration | None, preset: str, mode
     """What ``--threshold`` asks for.
 
     Args:
-        text: ``none``, ``fpr=0.01``, or a score in [0, 1]; ``auto`` is ``fpr=0.01`` of a calibrated model and ``none`` of another.
+        text: ``none``, ``fpr=0.01``, or a score in [0, 1]; ``auto`` is ``fpr=0.01`` of a calibrated model and ``none``
+            of another.
         calibration: The model's.
         preset: Post-processing of the scores to be cut.
         model: Its name, for messages.
@@ -125,7 +126,10 @@ def find_threshold(text: str, calibration: Calibration | None, preset: str, mode
     if not equals:
         return Threshold("given", value, "given by the user")
     if calibration is None:
-        msg = f"{model}: expected a calibrated model for --threshold {text}, got one without thresholds; run `semcycle calibrate`, or give a score"
+        msg = (
+            f"{model}: expected a calibrated model for --threshold {text}, got one without thresholds; run `semcycle "
+            "calibrate`, or give a score"
+        )
         raise PredictionError(msg)
     for one in known:
         if abs(one.rate - value) < 1e-9:

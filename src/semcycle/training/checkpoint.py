@@ -58,7 +58,7 @@ def pack_state(state: dict[str, torch.Tensor], metadata: dict[str, str] | None =
 
 
 def export_checkpoint(run: Path, folder: Path) -> Path:
-    """Pack a finished run for others: networks that prediction needs, in half precision, its record and its calibration.
+    """Pack a finished run for others: the networks of prediction in half precision, its record and its calibration.
 
     Args:
         run: A finished run.

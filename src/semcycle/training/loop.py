@@ -269,7 +269,10 @@ def _open_data(
     cache = out / "slices" / str(fabric.global_rank)
     training = pack_slices(store, data["train_cases"], recipe.slices, cache / "train")
     if training.tissue is None and recipe.build().needs_tissue:
-        msg = f"{store.folder}: expected tissue maps for method {recipe.method_name}, got a store without; prepare it with --tissue maps"
+        msg = (
+            f"{store.folder}: expected tissue maps for method {recipe.method_name}, got a store without; prepare it "
+            "with --tissue maps"
+        )
         raise StoreError(msg)
     held_out = None
     if data["validation_cases"]:
@@ -286,7 +289,10 @@ def _claim_run(out: Path, fingerprint: str, resume: bool) -> Progress | None:
             msg = f"{out}: expected an empty run folder, got a finished run; choose another --out"
             raise CheckpointError(msg)
         if _recorded_fingerprint(load_checkpoint(out)) != fingerprint:
-            msg = f"{out}: expected a run of the same recipe, store and split, got a finished one of others; choose another --out"
+            msg = (
+                f"{out}: expected a run of the same recipe, store and split, got a finished one of others; choose "
+                "another --out"
+            )
             raise CheckpointError(msg)
         return None
     if (out / RESUME).is_file():
@@ -315,7 +321,10 @@ def _take_over(reuse: Path, method: Method[Any], stages: Sequence[Stage], prints
     while equal < min(len(prints), len(theirs)) and prints[equal] == theirs[equal]:
         equal += 1
     if equal == 0:
-        msg = f"{reuse}: expected a run with the same first stage (settings, data, seed), got another; train without --reuse"
+        msg = (
+            f"{reuse}: expected a run with the same first stage (settings, data, seed), got another; train without "
+            "--reuse"
+        )
         raise CheckpointError(msg)
     # a network that learns again in a later stage of the other run is not what it was after the shared stages
     later = {

@@ -26,9 +26,10 @@ class TrainingSettings(Config):
     """Learning rate over a stage: constant as in the paper; constant for the first half and then straight to 0;
     or along a cosine to 0."""
     validation_share: float = Field(0.1, ge=0, lt=1)
-    """Share of the training subjects held out to watch the losses (A23); ``weights`` and ``patience`` select on them."""
+    """Share of the training subjects held out to watch the losses (A23); ``weights``, ``patience`` select on them."""
     weights: Literal["last", "best"] = "last"
-    """Of every stage keep the networks of its last epoch, or of the one with the lowest held-out figure (see ``Stage.monitor``)."""
+    """Of every stage keep the networks of its last epoch, or of the one with the lowest held-out figure
+    (see ``Stage.monitor``)."""
     patience: int = Field(0, ge=0)
     """End a stage when its held-out figure has not fallen for so many epochs (5 in the reference code); 0 never."""
 

@@ -1,4 +1,4 @@
-"""Training slices of a store in one block, so that a batch is one indexing operation, in an order fixed by seed and epoch."""
+"""Training slices of a store in one block: a batch is one indexing operation, in an order fixed by seed and epoch."""
 
 from __future__ import annotations
 
@@ -78,8 +78,10 @@ def pack_slices(store: SliceStore, case_ids: Sequence[str], settings: SliceSetti
     total = sum(map(len, chosen))
     if not total:
         msg = (
-            f"{store.folder}: expected training slices, got none of {len(case_ids)} cases (lesions: {settings.lesions}, "
-            f"min_brain {settings.min_brain:g}, leave_out_flagged {settings.leave_out_flagged}); relax `slices` in the recipe"
+            f"{store.folder}: expected training slices, got none of {len(case_ids)} cases (lesions: "
+            f"{settings.lesions}, "
+            f"min_brain {settings.min_brain:g}, leave_out_flagged {settings.leave_out_flagged}); relax `slices` in the "
+            "recipe"
         )
         raise StoreError(msg)
     folder.mkdir(parents=True, exist_ok=True)

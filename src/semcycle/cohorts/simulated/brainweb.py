@@ -66,8 +66,8 @@ class Acquisition(Config):
     skull: bool = False
     """Whether the head is kept, with the brain mask beside it."""
     vary: bool = False
-    """Every scan of another scanner: TR from 2500 to 6000 ms, TE from 75 to 130 ms, noise from 0.01 to 0.06 and bias from 0 to
-    0.4 are drawn anew for each and take the place of the values above."""
+    """Every scan of another scanner: TR from 2500 to 6000 ms, TE from 75 to 130 ms, noise from 0.01 to 0.06 and bias
+    from 0 to 0.4 are drawn anew for each and take the place of the values above."""
 
 
 class BrainWeb:
@@ -83,7 +83,10 @@ class BrainWeb:
             LayoutError: ``root`` holds the models themselves, or no manifest.
         """
         if root.is_dir() and not (root / MANIFEST).is_file() and find_models(root):
-            msg = f"{root}: expected scans, got BrainWeb's models; first run `semcycle simulate brainweb {root} --out ROOT`"
+            msg = (
+                f"{root}: expected scans, got BrainWeb's models; first run `semcycle simulate brainweb {root} --out "
+                "ROOT`"
+            )
             raise LayoutError(msg)
         return Manifest().find_cases(root)
 

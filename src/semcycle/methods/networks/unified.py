@@ -1,7 +1,7 @@
 """Encoder and decoder that the auto-encoding baselines share, after the code of Baur et al. 2021.
 
-Their "batch norm" never leaves inference mode, so that it is a learned scale and shift a channel (``affine`` here); Leaky
-ReLU has slope 0.3; kernels are 5 x 5 with TensorFlow's padding, kernels Glorot-uniform, biases 0.
+Their "batch norm" never leaves inference mode, so that it is a learned scale and shift a channel (``affine`` here);
+Leaky ReLU has slope 0.3; kernels are 5 x 5 with TensorFlow's padding, kernels Glorot-uniform, biases 0.
 """
 
 from __future__ import annotations
@@ -135,7 +135,10 @@ def levels(size: int, resolution: int) -> int:
     """
     count = round(math.log2(size / resolution)) if size > resolution > 0 else 0
     if count < 1 or resolution * 2**count != size:
-        msg = f"expected an image side that is 2, 4, 8, ... times the bottleneck, got {size} and {resolution}; choose others"
+        msg = (
+            f"expected an image side that is 2, 4, 8, ... times the bottleneck, got {size} and {resolution}; choose "
+            "others"
+        )
         raise ValueError(msg)
     return count
 
