@@ -132,10 +132,9 @@ def _settings() -> str:
     ]
     for name in METHODS:
         method = method_class(name)
-        paper = method.paper
         parts += [
             f"## method: {name}\n",
-            f"{paper.authors}: [{paper.title}]({paper.link}), {paper.year}.\n",
+            f"After [{method.paper}](../references.md#{method.paper}).\n",
             *_model(method.Settings),
         ]
     parts += [

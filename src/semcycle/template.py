@@ -1,8 +1,8 @@
 """The MNI152 template brain (tissue maps, no HTML) and its registration to a scan.
 
-GM, WM and CSF of ICBM 152 nonlinear 2009a, symmetric (Fonov et al. 2009, doi:10.1016/S1053-8119(09)70884-5), as nilearn
-packages them, so nothing is downloaded; affine and SyN of ANTs (Avants et al. 2008), through antspyx. Scans come with
-axes RAS+ and go in as axis-aligned boxes: an oblique affine is a rotation that the affine stage finds.
+GM, WM and CSF of ICBM 152 nonlinear 2009a, symmetric [fonov2009], as nilearn packages them, so nothing is downloaded;
+affine and SyN of ANTs [avants2008], through antspyx. Scans come with axes RAS+ and go in as axis-aligned boxes: an
+oblique affine is a rotation that the affine stage finds.
 """
 
 from __future__ import annotations

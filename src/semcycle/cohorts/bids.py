@@ -5,7 +5,7 @@ T2w that none of them fits is a failure, never a healthy scan. Without a brain m
 
 **Licence**: that of the dataset, see its ``dataset_description.json``.
 
-**Reference**: Gorgolewski et al. 2016, doi:10.1038/sdata.2016.44.
+**Reference**: [gorgolewski2016].
 
 Layout; ``<stem>`` is the name of the T2w without its suffix, and ``ses-*`` is optional throughout::
 

@@ -2,9 +2,10 @@
 
 Skull-stripped, 1 mm, 240 x 240 x 155, in SRI24 space; expert labels 1, 2, 4 (any is lesion here).
 
-**Licence**: registration with the organisers; the TCIA-derived cases are CC BY 3.0, those of 2013 CC BY-NC-SA 3.0.
+**Licence**: registration with the organisers; the TCIA-derived cases of 2018 are CC BY 3.0, those of 2013 CC BY-NC-SA
+3.0, and those of 2021 CC BY 4.0, as far as is known.
 
-**Reference**: Menze et al. 2015, doi:10.1109/TMI.2014.2377694; Bakas et al. 2017, doi:10.1038/sdata.2017.117.
+**Reference**: [menze2015], [bakas2017], [baid2021], which also say where the licences come from.
 
 Layouts::
 

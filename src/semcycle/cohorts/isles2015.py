@@ -3,9 +3,9 @@
 Skull-stripped, 1 mm, 230 x 230 x 153 or 154; all images on one grid; the training cases have expert labels.
 
 **Licence**: registration with the organisers at the SICAS Medical Image Repository (SMIR); that closed, and the data
-moved to doi:10.5281/zenodo.17736412 under the terms given there.
+moved to Zenodo ([maier2017] has the record). Copies elsewhere quote CC BY 4.0; read the terms of the record itself.
 
-**Reference**: Maier et al. 2017, doi:10.1016/j.media.2016.07.009.
+**Reference**: [maier2017]. The paper [li2021] calls these 28 cases acute; they are sub-acute (A26).
 
 Layout, ``<root>`` or ``<root>/Training`` or ``<root>/SISS2015_Training``::
 

@@ -4,7 +4,7 @@ The scans have their skull: give a brain mask beside each T2, or skull-stripped 
 
 **Licence**: CC BY-SA 3.0.
 
-**Reference**: IXI dataset, https://brain-development.org/ixi-dataset/.
+**Reference**: [ixi].
 
 Layout; names may have any prefix (``ds_IXI002-Guys-0828-T2.nii``), and the folders may be called ``T2`` ... as well::
 

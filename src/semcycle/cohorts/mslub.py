@@ -2,9 +2,9 @@
 
 In MNI space (182 x 218 x 182, 1 mm) skull-stripped; co-registered only, with their skull and a brain mask.
 
-**Licence**: CC BY 4.0.
+**Licence**: CC BY.
 
-**Reference**: Lesjak et al. 2018, doi:10.1007/s12021-017-9348-7.
+**Reference**: [lesjak2018].
 
 Layouts; ``T1W`` and ``FLAIR`` are optional, and so is ``brainmask``, without which a scan counts as skull-stripped::
 

@@ -1,8 +1,7 @@
-"""Auto-encoder: Baur, Wiestler, Albarqouni, Navab 2018, https://arxiv.org/abs/1804.04488.
+"""Auto-encoder [baur2018].
 
 A network with a narrow middle learns healthy slices; what it cannot repeat is anomalous: r = |x - x_hat|. The networks
-are those of the authors' comparative study (Baur et al. 2021, https://arxiv.org/abs/2004.03271). Only its public code
-was compared, not the texts:
+are those of the authors' comparative study [baur2021]. Only its public code was compared, not the texts:
 
 * Normalisation: its batch norm never leaves inference mode. As here with ``norm: affine``; ``batch`` is what was meant.
 * Dropout: of the latents alone; the decoder's dropout is never switched on there. As here.
@@ -21,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semcycle.config import Config
-from semcycle.methods.base import Batch, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.base import Batch, Method, Player, Reconstruction, Stage, Step
 from semcycle.methods.networks.bottleneck import DenseAutoencoder, SpatialAutoencoder
 from semcycle.methods.networks.unified import UnifiedNorm
 from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
@@ -60,12 +59,7 @@ class Autoencoder(Method[AutoencoderSettings]):
         settings: Variant and sizes.
     """
 
-    paper = Reference(
-        "Baur, Wiestler, Albarqouni, Navab",
-        "Deep Autoencoding Models for Unsupervised Anomaly Segmentation in Brain MR Images",
-        2018,
-        "https://arxiv.org/abs/1804.04488",
-    )
+    paper = "baur2018"
     Settings = AutoencoderSettings
 
     def __init__(self, settings: AutoencoderSettings) -> None:

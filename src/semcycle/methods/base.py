@@ -108,16 +108,6 @@ class Reconstructed(NamedTuple):
     score: SliceArray | None = None
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The publication a method implements."""
-
-    authors: str
-    title: str
-    year: int
-    link: str
-
-
 C = TypeVar("C", bound=Config)
 
 
@@ -125,12 +115,12 @@ class Method(nn.Module, ABC, Generic[C]):
     """An anomaly segmentation method. One file a paper and one line in ``METHODS``.
 
     Attributes:
-        paper: What it implements.
+        paper: Key of what it implements in the project's list of references, ``docs/references.md``.
         Settings: Its part of a recipe.
         needs_tissue: Whether training needs tissue maps in the store.
     """
 
-    paper: ClassVar[Reference]
+    paper: ClassVar[str]
     Settings: ClassVar[type[Config]]
     needs_tissue: ClassVar[bool] = False
 

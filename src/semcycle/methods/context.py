@@ -1,10 +1,10 @@
-"""Context-encoding VAE: Zimmerer, Kohl, Petersen, Isensee, Maier-Hein 2018, https://arxiv.org/abs/1812.05941.
+"""Context-encoding VAE [zimmerer2018].
 
 A variational auto-encoder that also has to fill holes: half of the loss is that of :mod:`semcycle.methods.vae` on the
 intact slice, half is the error of reconstructing the intact slice from one with holes, by the mean of the latents and
 without a divergence. Only the abstract and copies of the authors' later code for the MOOD challenge were compared:
 
-* Network, likelihood and dropout: those of :mod:`semcycle.methods.vae`, after Baur et al. 2021, not the authors'.
+* Network, likelihood and dropout: those of :mod:`semcycle.methods.vae`, after [baur2021], not the authors'.
 * Weights: (1 - w) and w with w = 0.5, as in their code (``ce_weight``).
 * Holes: their code draws 0 to 3 squares of up to half the slice's side anywhere, each filled with one grey. Here they
   are rectangles around pixels of the brain, cut to the brain; ``fill`` blacks them out (a hole) or paints them grey.
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from semcycle.config import Config
 from semcycle.methods.autoencoder import l1_sum
-from semcycle.methods.base import Batch, Reference, Step
+from semcycle.methods.base import Batch, Step
 from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
 from semcycle.methods.vae import VAE, VAESettings
 from semcycle.types import ImageBatch, MaskBatch
@@ -61,12 +61,7 @@ class ContextVAE(VAE):
         settings: Sizes, holes and score.
     """
 
-    paper = Reference(
-        "Zimmerer, Kohl, Petersen, Isensee, Maier-Hein",
-        "Context-encoding Variational Autoencoder for Unsupervised Anomaly Detection",
-        2018,
-        "https://arxiv.org/abs/1812.05941",
-    )
+    paper = "zimmerer2018"
     Settings: ClassVar[type[Config]] = ContextSettings
     stage: ClassVar[str] = "context"
     settings: ContextSettings

@@ -1,4 +1,4 @@
-"""Cycle: image -> tissue maps -> image, the method of the paper.
+"""Cycle: image -> tissue maps -> image, the method of the paper [li2021].
 
 S: x -> y is a U-Net that learns tissue from lesion-free slices; G: y -> x is a conditional GAN that paints a
 healthy image from tissue maps. What the round trip cannot reproduce is anomalous: r = |x - G(S(x))| (Eq. 5).
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semcycle.config import Config
 from semcycle.methods.adversarial import ADVERSARIAL
-from semcycle.methods.base import Batch, Method, Player, Reconstructed, Reconstruction, Reference, Stage, Step
+from semcycle.methods.base import Batch, Method, Player, Reconstructed, Reconstruction, Stage, Step
 from semcycle.methods.contrast import match_contrast
 from semcycle.methods.networks import build_discriminator, build_generator, init_weights
 from semcycle.methods.networks.unet import UNet
@@ -141,12 +141,7 @@ class Cycle(Method[CycleSettings]):
         settings: Sizes and readings of the paper.
     """
 
-    paper = Reference(
-        "Kim, Kim, Ahn, Kim",
-        "Unsupervised Anomaly Segmentation using Image-Semantic Cycle Translation",
-        2021,
-        "https://arxiv.org/abs/2103.09094",
-    )
+    paper = "li2021"
     Settings = CycleSettings
     needs_tissue = True
 

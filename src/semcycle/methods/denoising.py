@@ -1,8 +1,8 @@
-"""Denoising: Kascenas, Pugeault, O'Neil 2022 (MIDL), https://openreview.net/forum?id=Bm8-t_ggzPD.
+"""Denoising autoencoder [kascenas2022].
 
-"Denoising Autoencoders for Unsupervised Anomaly Detection in Brain MRI": a U-Net learns to take coarse Gaussian noise
-off healthy slices. The noise is about as large as lesions are, and at test time the net takes lesions for it: the
-residual between the slice (nothing is added then) and its output is the score. Skip connections keep healthy detail.
+A U-Net learns to take coarse Gaussian noise off healthy slices. The noise is about as large as lesions are, and at
+test time the net takes lesions for it: the residual between the slice (nothing is added then) and its output is the
+score. Skip connections keep healthy detail.
 
 What the authors' code does, and what this file does otherwise:
 
@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semcycle.config import Config
-from semcycle.methods.base import Batch, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.base import Batch, Method, Player, Reconstruction, Stage, Step
 from semcycle.methods.networks.unet import UNet
 from semcycle.types import ImageBatch, MaskBatch
 
@@ -63,12 +63,7 @@ class Denoising(Method[DenoisingSettings]):
         settings: Network and noise.
     """
 
-    paper = Reference(
-        "Kascenas, Pugeault, O'Neil",
-        "Denoising Autoencoders for Unsupervised Anomaly Detection in Brain MRI",
-        2022,
-        "https://openreview.net/forum?id=Bm8-t_ggzPD",
-    )
+    paper = "kascenas2022"
     Settings = DenoisingSettings
 
     def __init__(self, settings: DenoisingSettings) -> None:

@@ -1,14 +1,15 @@
-"""f-AnoGAN: Schlegl, Seebock, Waldstein, Langs, Schmidt-Erfurth 2019, https://doi.org/10.1016/j.media.2019.01.010.
+"""f-AnoGAN [schlegl2019].
 
 A Wasserstein GAN learns to paint healthy slices, G(z), z ~ N(0, I). An encoder E then learns to find the z of a slice,
 so that G(E(x)) is the healthy slice nearest to x; what differs is anomalous. Stage ``gan`` trains G against the critic
-D with a gradient penalty (WGAN-GP); stage ``encoder`` trains E alone ("izi_f" of the paper):
+D with a gradient penalty (WGAN-GP, [gulrajani2017]); stage ``encoder`` trains E alone ("izi_f" of the paper):
 
     L_D = mean D(G(z)) - mean D(x) + gp_weight * mean (slope - 1)^2
     L_G = -mean D(G(z))
     L_E = mean (x - G(E(x)))^2 + kappa * mean (f(x) - f(G(E(x))))^2        f: features of D
 
-Where the authors' code, the code of Baur et al. 2021 that the comparison of Kim et al. 2021 used, and this file differ:
+Where the authors' code, that of [baur2021] ("Baur", on which [li2021] says its comparison is based) and this file
+differ:
 
 * Networks. The authors: residual, 64 x 64 pixels, images in [-1, 1], one value of D an image. Baur: the "unified"
   strided convolutions with r x r values of D. Here Baur's, with ``critic_head`` for the authors' single value.
@@ -33,7 +34,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semcycle.config import Config
-from semcycle.methods.base import Batch, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.base import Batch, Method, Player, Reconstruction, Stage, Step
 from semcycle.methods.networks.fanogan import Critic, LatentEncoder, LatentGenerator, gradient_penalty
 from semcycle.types import ImageBatch, MaskBatch
 
@@ -48,7 +49,7 @@ class GanSettings(Config):
     critic_steps: int = Field(5, ge=1)
     """D's steps on a batch, after G's one."""
     gp_norm: Literal["full", "column"] = "full"
-    """Slope of D over all pixels of an image, or over each column of pixels (Baur et al.)."""
+    """Slope of D over all pixels of an image, or over each column of pixels ([baur2021])."""
     gp_weight: float = Field(10.0, ge=0)
     """Weight of the gradient penalty."""
     learning_rate: float = Field(1e-4, gt=0)
@@ -94,12 +95,7 @@ class FAnoGAN(Method[FAnoGANSettings]):
         settings: Sizes and readings.
     """
 
-    paper = Reference(
-        "Schlegl, Seeböck, Waldstein, Langs, Schmidt-Erfurth",
-        "f-AnoGAN: Fast unsupervised anomaly detection with generative adversarial networks",
-        2019,
-        "https://doi.org/10.1016/j.media.2019.01.010",
-    )
+    paper = "schlegl2019"
     Settings = FAnoGANSettings
 
     def __init__(self, settings: FAnoGANSettings) -> None:

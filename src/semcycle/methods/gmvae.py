@@ -1,20 +1,18 @@
-"""Gaussian-mixture VAE with image restoration (You, Tezcan, Chen, Konukoglu, MIDL 2019).
+"""Gaussian-mixture VAE with image restoration [you2019].
 
-https://proceedings.mlr.press/v102/you19a.html; the model is the GMVAE of Dilokthanakul et al. 2016
-(https://arxiv.org/abs/1611.02648). An auto-encoder with a learned mixture prior gives a bound on the likelihood of
-healthy slices; a slice is restored by descending it in image space, and what the restoration changed is anomalous.
-Only the codes of You et al. and of Baur et al. 2021 (https://arxiv.org/abs/2004.03271) were compared, not the texts:
+The model is the GMVAE of [dilokthanakul2016]. An auto-encoder with a learned mixture prior gives a bound on the
+likelihood of healthy slices; a slice is restored by descending it in image space, and what the restoration changed is
+anomalous. Only the codes of [you2019] ("You") and of [baur2021] ("Baur") were compared, not the texts:
 
-* Network: the dense and the spatial variant of Baur et al. Their spatial decoder reads the encoder's map, so that z is
-  mere decoration; here it reads z, and ``faithful_decoder`` restores theirs. The 3 x 3 network of You et al. is not
-  here.
+* Network: the dense and the spatial variant of Baur, whose spatial decoder reads the encoder's map, so that z is
+  mere decoration; here it reads z, and ``faithful_decoder`` restores that. The 3 x 3 network of You is not here.
 * p(c | z, w): both codes subtract the log-precision in the logits where the Gaussian density adds half of it
   (``prior_sign``).
-* Likelihood: L1 sum as in Baur et al.; You et al. learn a variance and, when restoring, use squared errors.
-* Restoration: the total variation is that of x - x_hat (Baur et al.) or of the change x_input - x (You et al.),
+* Likelihood: L1 sum as in Baur; You learns a variance and, when restoring, uses squared errors.
+* Restoration: the total variation is that of x - x_hat (Baur) or of the change x_input - x (You),
   see ``tv_reference``. The search for ``tv_lambda`` on validation slices is left out, and so is the second step size of
-  You et al. (5e-3 in the first 100 of 500 steps, then 2e-3). Slices are restored in batches but each on its own;
-  Baur et al. draw new latents in every step, here ``test_latent`` decides. The result is clamped to [0, 1].
+  You (5e-3 in the first 100 of 500 steps, then 2e-3). Slices are restored in batches but each on its own;
+  Baur draws new latents in every step, here ``test_latent`` decides. The result is clamped to [0, 1].
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from semcycle.config import Config
-from semcycle.methods.base import Batch, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.base import Batch, Method, Player, Reconstruction, Stage, Step
 from semcycle.methods.networks.gmvae import GaussianMixtureVAE, Mixture, Noise
 from semcycle.methods.networks.unified import UnifiedNorm
 from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
@@ -60,7 +58,7 @@ class GMVAESettings(Config):
     prior_sign: PriorSign = "correct"
     """Sign and weight of the log-precision in p(c | z, w): +1/2, or -1 as in both codes."""
     c_lambda: float = Field(1.0, ge=0)
-    """Floor of the class prior's term in nats, below which it pulls no more; You et al. 0.5."""
+    """Floor of the class prior's term in nats, below which it pulls no more; You 0.5."""
     epochs: int = Field(20, ge=0)
     """Passes over the training slices."""
     learning_rate: float = Field(1e-4, gt=0)
@@ -82,9 +80,9 @@ class GMVAESettings(Config):
     tv_reference: Literal["reconstruction", "input"] = "reconstruction"
     """What the restored image is compared with there: x_hat (Baur) or the input (You)."""
     restore_clip: float | None = Field(None, gt=0)
-    """Bound on the absolute gradient of a pixel; You et al. 100."""
+    """Bound on the absolute gradient of a pixel; You 100."""
     restore_in_brain: bool = False
-    """Change pixels of the brain only, as You et al. do."""
+    """Change pixels of the brain only, as You does."""
 
     @model_validator(mode="after")
     def _only_spatial_decodes_features(self) -> GMVAESettings:
@@ -118,12 +116,7 @@ class GMVAE(Method[GMVAESettings]):
         settings: Sizes, readings of the paper, and the restoration.
     """
 
-    paper = Reference(
-        "You, Tezcan, Chen, Konukoglu",
-        "Unsupervised Lesion Detection via Image Restoration with a Normative Prior",
-        2019,
-        "https://proceedings.mlr.press/v102/you19a.html",
-    )
+    paper = "you2019"
     Settings = GMVAESettings
 
     def __init__(self, settings: GMVAESettings) -> None:

@@ -1,8 +1,8 @@
 """Intensity: the brighter, the more suspicious. No training; the floor every method has to beat.
 
 On T2 lesions are bright, and so is CSF. A black reconstruction makes the residual the image itself, so
-that the baseline goes through exactly the pipeline of the trained methods. Meissen et al., arXiv 2109.06023,
-equalise the scan's histogram first and take what comes out as the score: the setting ``equalise``.
+that the baseline goes through exactly the pipeline of the trained methods. [meissen2021] equalise the scan's
+histogram first and take what comes out as the score: the setting ``equalise``.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from semcycle.config import Config
-from semcycle.methods.base import Batch, Method, Reconstruction, Reference, Stage, Step
+from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step
 from semcycle.types import ImageBatch, MaskBatch
 
 
@@ -26,12 +26,7 @@ class IntensitySettings(Config):
 class Intensity(Method[IntensitySettings]):
     """Reconstructs every slice as black, so that r = |x - 0| = x."""
 
-    paper = Reference(
-        "Meissen, Kaissis, Rueckert",
-        "Challenging Current Semi-Supervised Anomaly Segmentation Methods for Brain MRI",
-        2021,
-        "https://arxiv.org/abs/2109.06023",
-    )
+    paper = "meissen2021"
     Settings = IntensitySettings
 
     def stages(self) -> list[Stage]:

@@ -21,7 +21,7 @@ class AugmentSettings(Config):
     """Standard deviation of Gaussian noise, drawn anew for every pixel."""
     coarse_noise: float = Field(0.0, ge=0)
     """Standard deviation of noise drawn on a ``coarse_grid`` grid and interpolated: bright and dark patches
-    of lesion size that S has to see through (after Kascenas et al., MIDL 2022, arXiv 2206.09999)."""
+    of lesion size that S has to see through (after [kascenas2022])."""
     coarse_grid: int = Field(16, ge=2)
     """Side of that grid."""
     blobs: float = Field(0.0, ge=0, le=1)

@@ -1,19 +1,19 @@
-"""Variational auto-encoder: Zimmerer, Isensee, Petersen, Kohl, Maier-Hein 2019, https://arxiv.org/abs/1907.02796.
+"""Variational auto-encoder [zimmerer2019].
 
 A slice's latents z are drawn from a normal distribution that is held close to the standard one. Anomalous is what is
 not reconstructed, r = |x - x_hat|, or what would have to change for z to become likely: |d KL(q(z | x) || p(z)) / dx|.
-The network is that of Baur et al. 2021 (https://arxiv.org/abs/2004.03271), whose VAE is the baseline of the cycle's
-paper. Public codes were compared, not the texts:
+The network is that of [baur2021], on whose code the cycle's paper says its comparison is based. Public codes were
+compared, not the texts; "Baur" and "Zimmerer" stand for them:
 
-* Network: as Baur et al.; Zimmerer et al. use a smaller one without norm on 64 x 64 patches and 256 latents.
-* Likelihood: L1 sum as Baur et al.; Zimmerer et al. take a Gaussian of fixed standard deviation 1. Here lesions are
+* Network: as Baur; Zimmerer uses a smaller one without norm on 64 x 64 patches and 256 latents.
+* Likelihood: L1 sum as Baur; Zimmerer takes a Gaussian of fixed standard deviation 1. Here lesions are
   left out.
-* Dropout: as Baur et al., in training, of the mean, the log standard deviation (a dropped one means sigma 1) and the
-  decoder's dense layer; Zimmerer et al. have none.
-* Start: sigma about 1 with Baur et al., whose biases start at 0; ``sigma_start`` lets z start with less noise.
-* Latents at test time: Baur et al. draw them, Zimmerer et al. take the mean; see ``test_latent``.
-* Score: Baur et al. the positive residual, a scoring preset here. Zimmerer et al. (``score: kl_grad_residual``) scale
-  the absolute gradient to [0, 1] over a batch, smooth it, and multiply it by the squared error. Here it is smoothed
+* Dropout: as Baur, in training, of the mean, the log standard deviation (a dropped one means sigma 1) and the
+  decoder's dense layer; Zimmerer has none.
+* Start: sigma about 1 with Baur, whose biases start at 0; ``sigma_start`` lets z start with less noise.
+* Latents at test time: Baur draws them, Zimmerer takes the mean; see ``test_latent``.
+* Score: Baur the positive residual, a scoring preset here. Zimmerer (``score: kl_grad_residual``) scales
+  the absolute gradient to [0, 1] over a batch, smooths it, and multiplies it by the squared error. Here it is smoothed
   first and then scaled over the brain of each slice by itself, so that a slice does not depend on its batch, and
   multiplied by the absolute residual. With ``kl_grad`` every slice's brain reaches 1, whether it holds a lesion or not.
 """
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from semcycle.config import Config
 from semcycle.methods.autoencoder import l1_sum
-from semcycle.methods.base import Batch, Method, Player, Reconstruction, Reference, Stage, Step
+from semcycle.methods.base import Batch, Method, Player, Reconstruction, Stage, Step
 from semcycle.methods.networks.bottleneck import Noise, VariationalAutoencoder
 from semcycle.methods.networks.unified import UnifiedNorm
 from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
@@ -91,12 +91,7 @@ class VAE(Method[VAESettings]):
         settings: Sizes, latents at test time and score.
     """
 
-    paper = Reference(
-        "Zimmerer, Isensee, Petersen, Kohl, Maier-Hein",
-        "Unsupervised Anomaly Localization using Variational Auto-Encoders",
-        2019,
-        "https://arxiv.org/abs/1907.02796",
-    )
+    paper = "zimmerer2019"
     Settings: ClassVar[type[Config]] = VAESettings
     stage: ClassVar[str] = "vae"
     """Name of the only training stage."""

@@ -68,7 +68,7 @@ class PostProcessing(Config):
 PRESETS = {
     # Eq. 5 of the paper in the brain, nothing else
     "literal": PostProcessing(),
-    # defaults of the reference code of Baur et al.: 12 pixels of erosion at 128 pixels over 240 mm are 22.5 mm
+    # defaults of the code of [baur2021]: 12 pixels of erosion at 128 pixels over 240 mm are 22.5 mm
     "baur": PostProcessing(
         sign="positive", erode_mm=22.5, prior_quantile=0.9, prior_scope="volume", median_size=5
     ),

@@ -1,4 +1,4 @@
-"""Bias field: N4 (Tustison et al. 2010, doi:10.1109/TMI.2010.2046908), through SimpleITK."""
+"""Bias field: N4 [tustison2010], through SimpleITK."""
 
 from __future__ import annotations
 

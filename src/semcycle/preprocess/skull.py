@@ -1,4 +1,4 @@
-"""Skull stripping of T2 scans: BET (Smith 2002, doi:10.1002/hbm.10062), through brainextractor, without any weights.
+"""Skull stripping of T2 scans: BET [smith2002], through brainextractor, without any weights.
 
 BET runs at 2 mm isotropic, for it is made for cubic voxels. What it leaves of eyes, nose and skin is cut by the MNI152
 brain, registered to its result by similarity and, after a first cut, by 12 degrees of freedom.

@@ -24,7 +24,7 @@ CURVE_COLOURS = {
     "light": ("#0072b2", "#c44e00", "#00805e", "#a8457f", "#8a6500", "#2b8cbe", "#444444", "#6a51a3"),
     "dark": ("#5ab4ec", "#ff8a4a", "#3fd6a4", "#f09ac6", "#f0c24a", "#9bd8ff", "#cfcfcf", "#b9a5f2"),
 }
-"""After Okabe and Ito (2008), darkened for white and lightened for black paper."""
+"""After [okabe2008], darkened for white and lightened for black paper."""
 
 
 INK = {

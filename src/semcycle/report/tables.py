@@ -66,8 +66,8 @@ METRICS = {
     ),
     "greedy_dice": MetricText(
         "greedy Dice",
-        "The best Dice as the reference code of Baur et al. searches it, for comparison with published numbers; it can "
-        "miss the best.",
+        "The best Dice as the field's most used code searches it, for comparison with published numbers; it can miss "
+        "the best.",
     ),
     **{
         f"sensitivity_at_fpr_{rate}": MetricText(

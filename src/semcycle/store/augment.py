@@ -1,10 +1,9 @@
 """Augmented stores: the same subjects as other scanners, and other days, would have shown them.
 
 A model that is to work elsewhere has to see more than one scanner's contrast, sharpness and artefacts. TorchIO
-(Perez-Garcia et al. 2021, doi:10.1016/j.cmpb.2021.106236) varies whole prepared volumes, shape together with tissue
-maps and lesion masks, and the outcome is an ordinary slice store: drawn once, looked at like any other, and trained on
-with any recipe. Cheap variations that are better drawn anew for every batch (mirror, gamma, pasted patches) are the
-recipe's.
+[perezgarcia2021] varies whole prepared volumes, shape together with tissue maps and lesion masks, and the outcome is
+an ordinary slice store: drawn once, looked at like any other, and trained on with any recipe. Cheap variations that
+are better drawn anew for every batch (mirror, gamma, pasted patches) are the recipe's.
 """
 
 from __future__ import annotations

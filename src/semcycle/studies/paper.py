@@ -1,7 +1,7 @@
 """The paper's experiment: its protocol, every row of Tables 1 and 2, its figures, and its numbers beside ours.
 
-Kim et al. 2021 (arXiv 2103.09094), section 3: train on the lesion-free slices of 234 of the 259 high-grade cases of
-BraTS 2019, test on the other 25 and the 76 low-grade ones, and on ISLES 2015 without retraining.
+[li2021], section 3: train on the lesion-free slices of 234 of the 259 high-grade cases of BraTS 2019,
+test on the other 25 and the 76 low-grade ones, and on ISLES 2015 without retraining.
 """
 
 from __future__ import annotations

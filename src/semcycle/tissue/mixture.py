@@ -1,8 +1,8 @@
 """Tissue model: a Gaussian mixture on T2 intensities with spatial priors, as unified segmentation has it.
 
-After Ashburner and Friston 2005 (doi:10.1016/j.neuroimage.2005.02.018), without its inner registration: GM and WM are
-one Gaussian each, CSF two. Guards keep a large lesion, a strong atrophy or a thin CSF from turning one tissue into
-another: tissue weights stay within human proportions, and GM and WM stay near where they began.
+After [ashburner2005], without its inner registration: GM and WM are one
+Gaussian each, CSF two. Guards keep a large lesion, a strong atrophy or a thin CSF from turning one tissue into another:
+tissue weights stay within human proportions, and GM and WM stay near where they began.
 """
 
 from __future__ import annotations

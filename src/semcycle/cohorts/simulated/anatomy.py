@@ -61,7 +61,7 @@ def random_displacement(
     """A smooth invertible displacement in voxels, ``(3, I, J, K)``.
 
     A stationary velocity field of two smoothness scales, plus one that widens or narrows the ventricles, is integrated
-    by scaling and squaring on a coarse grid (Arsigny et al. 2006), so that it never folds.
+    by scaling and squaring on a coarse grid [arsigny2006], so that it never folds.
 
     Args:
         shape: Of the brain.

@@ -9,8 +9,7 @@ cohort (``semcycle simulate brainweb MODELS --out ROOT``, then ``semcycle prepar
 
 **Licence**: free with citation.
 
-**Reference**: Cocosco et al. 1997; Aubert-Broche et al. 2006, doi:10.1016/j.neuroimage.2006.03.052;
-https://brainweb.bic.mni.mcgill.ca.
+**Reference**: [cocosco1997], [aubertbroche2006a], and [aubertbroche2006b] for the 20 anatomies.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
 
 CSF, GM, WM = 1, 2, 3
 TISSUE_MS = {
-    # label: proton density, T1 ms, T2 ms at 1.5 T (BrainWeb's table)
+    # label: proton density, T1 ms, T2 ms at 1.5 T: BrainWeb's table for CSF, GM, WM, fat, muscle and connective tissue;
+    # skin, skull, vessels, dura and marrow are choices of this project
     0: (0.0, 1.0, 1.0),
     CSF: (1.0, 2569.0, 329.0),
     GM: (0.86, 833.0, 83.0),

@@ -4,9 +4,9 @@ Brains with real cortical folding (the MNI152 templates under random diffeomorph
 contrast, texture, bias field, Rician noise and scanner gain, written as skull-stripped NIfTI in the ``manifest``
 layout with their true tissue maps and lesion masks.
 
-**Licence**: generated; the templates' licence allows any use with attribution (see ``templates``).
+**Licence**: generated; the templates may be used, changed and passed on with their notice, see [fonov2009].
 
-**Reference**: Fonov et al. 2009 for the templates.
+**Reference**: [fonov2009] for the templates.
 """
 
 from __future__ import annotations

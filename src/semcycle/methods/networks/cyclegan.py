@@ -21,8 +21,7 @@ class CycleGANGenerator(nn.Module):
     """c7s1-64, d128, d256, R256 x 6 or 9, u128, u64, c7s1-1 with reflection (A4).
 
     Instance norm has no scale and shift; convolutions have no bias before batch and group norm. The strided
-    convolutions are zero-padded. Zhu, Park, Isola, Efros, "Unpaired Image-to-Image Translation using
-    Cycle-Consistent Adversarial Networks", ICCV 2017, appendix.
+    convolutions are zero-padded. [zhu2017], appendix.
 
     Args:
         in_channels: Tissue channels.

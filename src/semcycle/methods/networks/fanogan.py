@@ -1,4 +1,4 @@
-"""f-AnoGAN's encoder, generator and critic on the unified layers of Baur et al. 2021."""
+"""f-AnoGAN's encoder, generator and critic on the unified layers of [baur2021]."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, norm: Litera
         critic: Any map of images to values; all values of an image are summed.
         real: ``(B, 1, H, W)``.
         fake: ``(B, 1, H, W)``; no gradient reaches what made it.
-        norm: ``full``: one slope an image, over all pixels, as WGAN-GP defines it; ``column``: one a column, over
-            the image's height alone, as in the code of Baur et al.
+        norm: ``full``: one slope an image, over all pixels, as WGAN-GP [gulrajani2017] defines it; ``column``: one a
+            column, over the image's height alone, as in the code of [baur2021].
 
     Returns:
         Scalar that can be differentiated again.

@@ -33,8 +33,8 @@ class JohnsonGenerator(nn.Module):
     """c9s1-32, d64, d128, R128 x 5, u64, u32, c9s1-1 (A4).
 
     All convolutions have a bias, and all but the last norm and ReLU. Batch norm is what the text says; instance
-    norm would take the mean out of almost constant tissue maps slice by slice. Johnson, Alahi, Fei-Fei,
-    "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016, supplement, table 1.
+    norm would take the mean out of almost constant tissue maps slice by slice. [johnson2016],
+    supplement, table 1.
 
     Args:
         in_channels: Tissue channels.

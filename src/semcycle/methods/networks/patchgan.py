@@ -11,7 +11,7 @@ class PatchGAN(nn.Module):
     """C64-C128-C256-C512 of 4x4 convolutions with LeakyReLU(0.2), then one logit a patch (A5).
 
     The first ``layers`` convolutions have stride 2. No norm in the first layer; instance norm without scale and
-    shift, as in CycleGAN; convolution bias unless batch or group norm follows. Isola et al., CVPR 2017, appendix.
+    shift, as in CycleGAN [zhu2017]; convolution bias unless batch or group norm follows. [isola2017], appendix.
 
     Args:
         in_channels: Image channels, and those of the condition where there is one.

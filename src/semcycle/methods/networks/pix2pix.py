@@ -12,8 +12,8 @@ class Pix2PixUNet128(nn.Module):
     """Encoder C64-C128-C256-C512-C512-C512-C512 of strided 4x4 convolutions, decoder with skips (A4).
 
     LeakyReLU(0.2) on the way down, ReLU on the way up; no norm after the first and the last encoder layer;
-    instance norm without scale and shift; convolution bias unless batch or group norm follows. Isola, Zhu,
-    Zhou, Efros, "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017, appendix.
+    instance norm without scale and shift; convolution bias unless batch or group norm follows. [isola2017],
+    appendix.
 
     Args:
         in_channels: Tissue channels.

@@ -14,8 +14,7 @@ class UNet(nn.Module):
     """U-Net with zero-padded convolutions, so that output and input have the same size (A12).
 
     Each level has two 3x3 convolutions with norm and ReLU (no convolution bias where there is a norm); the way
-    up has 2x2 transposed convolutions. Ronneberger, Fischer, Brox, "U-Net", MICCAI 2015, which pads nothing and
-    has no norm.
+    up has 2x2 transposed convolutions. The original [ronneberger2015] pads nothing and has no norm.
 
     Args:
         in_channels: Of the image.

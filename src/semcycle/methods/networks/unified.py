@@ -1,4 +1,4 @@
-"""Encoder and decoder that the auto-encoding baselines share, after the code of Baur et al. 2021.
+"""Encoder and decoder that the auto-encoding baselines share, after the code of [baur2021].
 
 Their "batch norm" never leaves inference mode, so that it is a learned scale and shift a channel (``affine`` here);
 Leaky ReLU has slope 0.3; kernels are 5 x 5 with TensorFlow's padding, kernels Glorot-uniform, biases 0.

@@ -4,7 +4,7 @@ Subjects are drawn with replacement, with all their cases; voxels are no indepen
 weights, and every statistic is a function of many such rows at once: pooled metrics of weighted sums of counts, means and
 medians of weighted cases. Row 0 weighs everybody once; the jackknife that BCa needs are further rows.
 
-Efron and Tibshirani, An Introduction to the Bootstrap, 1993: percentile interval (13.3), BCa interval (14.3).
+From [efron1993]: percentile interval (13.3), BCa interval (14.3).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from semcycle.scoring.metrics.surface import surface_distances
 from semcycle.types import Spacing
 
 SMALLEST_MM3 = 14.0
-"""A ball of 3 mm diameter: the smallest focus that MRI criteria of multiple sclerosis count (Filippi et al., Brain 2019)."""
+"""A ball of 3 mm diameter: the smallest focus that MRI criteria of multiple sclerosis count [filippi2019]."""
 
 
 class ComponentRule(Config):

@@ -208,7 +208,7 @@ METRICS = {
         lambda c: greedy_search(c).value,
         "greedy Dice",
         True,
-        "best Dice as the reference code of Baur et al. searches it, which can miss it",
+        "best Dice as the field's most used code searches it, which can miss it",
         oracle=True,
     ),
 } | {
