@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from semcycle import cli, tissue
 from semcycle.cohorts.manifest import write_manifest
-from semcycle.report import canvas, html, pages, store_page
+from semcycle.report import canvas, html, scan_page, store_page
 from semcycle.studies import running
 from semcycle.tissue.base import make_tissue_maps
 from semcycle.training import recipe, shipped
@@ -217,7 +217,7 @@ def desk(tmp_path_factory):
         return parse(content if where.endswith("run.json") else _shrink(content), where, name)
 
     patch.setattr(recipe, "parse_recipe", parse_small)
-    for module, figure in ((pages, "overview_figure"), (store_page, "contact_sheet"), (running, "sample_figure")):
+    for module, figure in ((scan_page, "overview_figure"), (store_page, "contact_sheet"), (running, "sample_figure")):
         patch.setattr(module, figure, lambda *_, **__: Figure((1, 1)))
     render = canvas.figure_bytes
     for module in (canvas, html):
