@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
+from semcycle.cohorts.base import Listing
 from semcycle.errors import StoreError
 from semcycle.store.augment import AugmentationSettings, augment_stores
+from semcycle.store.prepare import prepare
 from semcycle.store.slice_store import SliceStore
+from tests.conftest import SMALL
 
 pytest.importorskip("torchio", reason="TorchIO (extra `augment`) is not installed")
 SETTINGS = AugmentationSettings(copies=2, motion=1, ghosting=1, thick=1, noise=1, blur=1, bias=1)
@@ -55,6 +58,15 @@ def test_lesions_move_with_the_image(ball_store, tmp_path):
     before, after = made.load(sick), made.load(f"{sick}_v1")
     assert after.lesion.sum() == pytest.approx(before.lesion.sum(), rel=0.05)
     assert ((after.lesion_voxels > 0) >= (after.lesion.any(axis=(1, 2)))).all()
+
+
+def test_stores_with_and_without_tissue_maps_are_not_joined(ball_store, ball_cases, tmp_path):
+    assert prepare(Listing([ball_cases[4]]), tmp_path / "bare", SMALL, None, cohort="manifest") == []
+    bare = SliceStore(tmp_path / "bare")
+    healthy = augment_stores([ball_store], tmp_path / "healthy", AugmentationSettings(copies=0), ["h0"])
+    for stores in ([healthy, bare], [bare, healthy]):
+        with pytest.raises(StoreError, match="bare: expected tissue maps in all stores or in none"):
+            augment_stores(stores, tmp_path / "joined", AugmentationSettings(copies=0))
 
 
 def test_stores_that_do_not_fit_are_refused(ball_store, tmp_path):

@@ -20,7 +20,15 @@ from pydantic import Field
 from semcycle.config import Config
 from semcycle.errors import SemcycleError, StoreError
 from semcycle.files import VERSION, object_hash
-from semcycle.store.slice_store import CaseRecord, CaseSlices, SliceStore, voxel_size, write_case, write_manifest
+from semcycle.store.slice_store import (
+    CaseRecord,
+    CaseSlices,
+    SliceStore,
+    check_alike,
+    voxel_size,
+    write_case,
+    write_manifest,
+)
 
 
 class AugmentationSettings(Config):
@@ -123,16 +131,13 @@ def _common_settings(stores: Sequence[SliceStore]) -> dict[str, Any]:
     if not stores:
         msg = "expected at least one store, got none"
         raise StoreError(msg)
-    first = {**stores[0].settings["preprocess"], "slices": None}
     for store in stores[1:]:
-        other = {**store.settings["preprocess"], "slices": None}
-        if differing := [f"{key} {other[key]}, not {first[key]}" for key in first if other[key] != first[key]]:
-            msg = f"{store.folder}: expected a store prepared like {stores[0].folder}, got {'; '.join(differing)}"
-            raise StoreError(msg)
-    if len({bool(store.settings["tissue"]) for store in stores}) > 1:
-        msg = f"{stores[0].folder}: expected tissue maps in all stores or in none; prepare them alike"
+        check_alike(stores[0], store)
+    without = [store.folder for store in stores if not store.has_tissue]
+    if 0 < len(without) < len(stores):
+        msg = f"{without[0]}: expected tissue maps in all stores or in none, got none here; prepare them alike"
         raise StoreError(msg)
-    return first
+    return {**stores[0].settings["preprocess"], "slices": None}
 
 
 def _thin(case: CaseSlices, every: int, start: int) -> CaseSlices:

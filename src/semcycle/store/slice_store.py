@@ -30,6 +30,7 @@ from safetensors.numpy import save
 
 from semcycle.errors import StoreError
 from semcycle.files import file_hash, object_hash, read_json, write_bytes, write_json
+from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.volume import ras_spacing
 
 FORMAT = 1
@@ -167,6 +168,16 @@ class SliceStore:
         """All cases, sorted."""
         return list(self._cases)
 
+    @property
+    def preprocess(self) -> PreprocessSettings:
+        """How its scans were prepared; settings that are newer than the store have their defaults."""
+        return PreprocessSettings.model_validate(self.settings["preprocess"])
+
+    @property
+    def has_tissue(self) -> bool:
+        """Whether the cases have tissue maps."""
+        return any(self.load(case).tissue is not None for case in self.case_ids[:1])
+
     def subject(self, case_id: str) -> str:
         """Subject of a case."""
         return str(self.summary(case_id)["subject"])
@@ -204,6 +215,18 @@ class SliceStore:
             self._checked.add(case_id)
         record, arrays = _header(path)
         return CaseSlices(record, **{name: np.memmap(path, *layout) for name, layout in arrays.items()})
+
+
+def check_alike(first: SliceStore, other: SliceStore) -> None:
+    """Refuse two stores whose scans were prepared differently; their windows of slices may differ.
+
+    Raises:
+        StoreError: They were; the settings are named.
+    """
+    ours, theirs = (store.preprocess.model_dump(exclude={"slices"}) for store in (first, other))
+    if differing := [f"{key} {theirs[key]}, not {ours[key]}" for key in ours if ours[key] != theirs[key]]:
+        msg = f"{other.folder}: expected a store prepared like {first.folder}, got {'; '.join(differing)}; prepare it again"
+        raise StoreError(msg)
 
 
 def _header(path: Path) -> tuple[CaseRecord, dict[str, tuple[Any, ...]]]:
