@@ -6,15 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from semcycle.cohorts.base import Listing
 from semcycle.errors import SemcycleError
 from semcycle.methods.base import Reconstructed
 from semcycle.report.posteriors import mean_posteriors, posterior_figure
 from semcycle.store.augment import AugmentationSettings, augment_stores
+from semcycle.store.prepare import prepare
+from semcycle.store.slice_store import SliceStore
 from semcycle.studies import paper
 from semcycle.studies.paper import ROWS, PaperSettings, paper_split, run_paper
 from semcycle.studies.paper_report import paper_table, readable
 from semcycle.training.recipe import load_recipe
-from tests.conftest import tiny_recipe
+from tests.conftest import SMALL, tiny_recipe
 
 PRESETS = ("literal", "baur")
 
@@ -124,6 +127,27 @@ def test_a_small_experiment_is_complete_resumes_and_says_what_failed(ball_store,
     assert len(weights) == 2
     run_paper(ball_store, None, tmp_path / "out", settings, tmp_path / "split.json")
     assert weights == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")}
+
+
+def test_the_page_names_the_training_cases_and_not_those_of_the_last_test_set(ball_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(paper, "load_recipe", lambda name: tiny_recipe())
+    second = augment_stores([ball_store], tmp_path / "second", AugmentationSettings(copies=0), ["l1"])
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["h0", "h1", "h2"], "test": ["l0"]}))
+    settings = PaperSettings(rows=("cycle continuous",))
+    pages = []
+    monkeypatch.setattr(paper, "write_paper_report", lambda out, scores, published, facts, *_: pages.append(facts))
+    for other in (second, None):
+        run_paper(ball_store, other, tmp_path / "out", settings, tmp_path / "split.json")
+    assert [facts["training cases"] for facts in pages] == [["h0", "h1", "h2"]] * 2
+    assert [facts["test cases"] for facts in pages] == [["l0"]] * 2
+
+
+def test_stores_prepared_differently_are_refused_before_any_training(ball_store, ball_cases, tmp_path):
+    percentile = SMALL.model_copy(update={"intensity": "median"})
+    assert prepare(Listing([ball_cases[5]]), tmp_path / "other", percentile, None, cohort="manifest") == []
+    with pytest.raises(SemcycleError, match="other: expected a store prepared like .* got intensity median, not perc"):
+        run_paper(ball_store, SliceStore(tmp_path / "other"), tmp_path / "out", PaperSettings())
+    assert not (tmp_path / "out").exists()
 
 
 def test_seeds_share_a_row_with_mean_and_spread():

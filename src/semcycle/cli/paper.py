@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from semcycle.cli.options import Out
+from semcycle.cli.settings import Changes, read_settings
 from semcycle.console import out
-from semcycle.tissue import TISSUE
+from semcycle.tissue import TISSUE, tissue_provider
 
 
 def paper(
@@ -32,18 +33,38 @@ def paper(
     split_file: Annotated[
         Path | None, typer.Option("--split", help="Split of the BraTS cases; the paper's proportions without.")
     ] = None,
+    intensity: Annotated[str | None, typer.Option()] = None,
+    changes: Changes = None,
     tissue: Annotated[str, typer.Option(help=f"Tissue maps: {', '.join(TISSUE)}.")] = "atlas",
-    tissue_dir: Annotated[Path | None, typer.Option(help="As for `semcycle prepare`, for BraTS.")] = None,
+    tissue_dir: Annotated[
+        Path | None, typer.Option(help="With spm: folder of SPM. With maps: folder of the maps of the BraTS cases.")
+    ] = None,
+    isles_tissue_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="With maps: folder of those of --isles. Without, it has none, and Figure 4 its lesions only."
+        ),
+    ] = None,
+    healthy_tissue_dir: Annotated[Path | None, typer.Option(help="With maps: folder of those of --healthy.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that prepare cases.")] = 1,
 ) -> None:
     """Run the paper's experiment: every method, Tables 1 and 2, Figures 2 to 4. The same command continues it."""
-    from semcycle.studies.paper import PaperSettings, open_store, run_paper
+    from semcycle.preprocess.pipeline import PreprocessSettings
+    from semcycle.studies.cohort_store import open_store
+    from semcycle.studies.paper import PaperSettings, run_paper
 
-    first = open_store(brats, "brats", folder / "stores" / "brats", tissue, tissue_dir, workers)
-    other = open_store(isles, second, folder / "stores" / "second", tissue, None, workers) if isles else None
+    settings = read_settings(PreprocessSettings(), changes, intensity=intensity)
+    imported = tissue == "maps"
+    maps = tissue_provider(tissue, tissue_dir)
+    isles_maps = tissue_provider(tissue, isles_tissue_dir) if isles_tissue_dir else None if imported else maps
+    healthy_maps = tissue_provider(tissue, healthy_tissue_dir) if imported else maps
+    stores = folder / "stores"
+    # what may lack something comes first: it should fail before the hours that BraTS takes
     source = (
-        open_store(healthy, healthy_cohort, folder / "stores" / "healthy", tissue, None, workers) if healthy else None
+        open_store(healthy, healthy_cohort, stores / "healthy", settings, healthy_maps, workers) if healthy else None
     )
+    other = open_store(isles, second, stores / "second", settings, isles_maps, workers) if isles else None
+    first = open_store(brats, "brats", stores / "brats", settings, maps, workers)
     page = run_paper(first, other, folder, PaperSettings(size, seeds, tuple(rows or ())), split_file, source)
     out.print(f"tables: {folder}/table1.md, {folder}/table2.md")
     out.print(f"report: {page}")

@@ -225,7 +225,8 @@ def check_alike(first: SliceStore, other: SliceStore) -> None:
     """
     ours, theirs = (store.preprocess.model_dump(exclude={"slices"}) for store in (first, other))
     if differing := [f"{key} {theirs[key]}, not {ours[key]}" for key in ours if ours[key] != theirs[key]]:
-        msg = f"{other.folder}: expected a store prepared like {first.folder}, got {'; '.join(differing)}; prepare it again"
+        shown = "; ".join(differing)
+        msg = f"{other.folder}: expected a store prepared like {first.folder}, got {shown}; prepare it again"
         raise StoreError(msg)
 
 

@@ -12,17 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semcycle.cohorts import get_cohort
 from semcycle.console import err, progress_over
 from semcycle.errors import SemcycleError
 from semcycle.files import write_json
-from semcycle.preprocess.pipeline import PreprocessSettings
-from semcycle.store.prepare import prepare
-from semcycle.store.slice_store import MANIFEST, SliceStore
+from semcycle.store.slice_store import SliceStore, check_alike
 from semcycle.store.split import Split, load_split
 from semcycle.studies.paper_report import write_paper_report
 from semcycle.studies.running import run_scoring, run_training
-from semcycle.tissue import tissue_provider
 from semcycle.training.recipe import load_recipe
 
 TRAIN_SHARE = 234 / 259
@@ -100,27 +96,29 @@ def run_paper(
         The page.
 
     Raises:
-        SemcycleError: The split is impossible, or every row failed.
+        SemcycleError: The stores were prepared differently, the split is impossible, or every row failed.
     """
+    for other in (second, healthy):
+        if other is not None:
+            check_alike(brats, other)
     split = load_split(split_file, brats) if split_file else paper_split(brats)
     split.save(out / "split.json")
-    source, cases = (healthy, healthy.case_ids) if healthy else (brats, split.train)
-    runs, reasons = _train_rows(source, cases, out, settings)
+    source, train = (healthy, healthy.case_ids) if healthy else (brats, split.train)
+    runs, reasons = _train_rows(source, train, out, settings)
     write_json(out / "failures.json", reasons)
     if not runs:
         msg = f"{out}: expected at least one method to train, got none ({next(iter(reasons.values()))})"
         raise SemcycleError(msg)
+    tested = {"brats": (brats, split.test)} | ({"second": (second, second.case_ids)} if second else {})
     scores = {}
-    for name, store, cases in (("brats", brats, split.test), ("second", second, second.case_ids if second else [])):
-        if store is None:
-            continue
+    for name, (store, cases) in tested.items():
         with progress_over(f"score {store.settings['cohort']}", len(cases)) as done:
             run_scoring(runs, store, cases, out / "scores" / name, progress=done, facts={"size": settings.size})
         scores[name] = out / "scores" / name
     facts: dict[str, Any] = {
         "training source": source.settings["cohort"]
         + (" (healthy)" if healthy else " (lesion-free slices of patients)"),
-        "training cases": cases,
+        "training cases": train,
         "test cases": split.test,
         "split": split.origin,
         "proportions": _proportions(brats, split),
@@ -131,29 +129,7 @@ def run_paper(
     }
     published = {row.name: row.published for row in ROWS}
     posteriors = {name: runs[name] for name in runs if name.startswith("cycle continuous")}
-    stores = {"brats": (brats, split.test)} | ({"second": (second, second.case_ids)} if second else {})
-    return write_paper_report(out, scores, published, facts, posteriors, stores)
-
-
-def open_store(
-    root: Path, cohort: str, folder: Path, tissue: str, tissue_dir: Path | None, workers: int = 1
-) -> SliceStore:
-    """Open a store, or prepare a cohort into ``folder`` as the paper does, with the shipped recipes' intensity scale.
-
-    Raises:
-        SemcycleError: No case is usable.
-    """
-    if (root / MANIFEST).is_file():
-        return SliceStore(root)
-    layout = get_cohort(cohort)
-    listing = layout.find_cases(root)
-    settings = PreprocessSettings(slices=layout.slices, intensity="median")
-    provider = tissue_provider(tissue, tissue_dir)
-    with progress_over(f"prepare {cohort}", len(listing.cases)) as done:
-        failures = prepare(listing, folder, settings, provider, cohort=cohort, workers=workers, progress=done)
-    for failure in failures:
-        err.print(f"left out {failure.case_id}: {failure.reason}", markup=False, style="yellow")
-    return SliceStore(folder)
+    return write_paper_report(out, scores, published, facts, posteriors, tested)
 
 
 def paper_split(store: SliceStore, seed: int = 0) -> Split:
