@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from semcycle.errors import Failure
@@ -52,4 +53,4 @@ def describe_losses(losses: Mapping[str, float]) -> str:
 def show_failures(failures: list[Failure]) -> None:
     """List failed cases on stderr."""
     for failure in failures:
-        err.print(f"[red]failed[/red] {failure.case_id}: {failure.reason}", markup=True)
+        err.print(Text.assemble(("failed", "red"), f" {failure.case_id}: {failure.reason}"))

@@ -4,6 +4,8 @@ The command line prints them as one line and exits with 2; in a batch the other 
 first and the failed ones are listed in ``failures.csv`` (exit code 1).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -70,3 +72,31 @@ class Failure:
 
     case_id: str
     reason: str
+
+
+@contextmanager
+def catch_failure(case_id: str, failures: list[Failure]) -> Iterator[None]:
+    """Keep one case's trouble from the others: whatever its block raises becomes a line of the list.
+
+    Only what is not an ``Exception``, such as Ctrl-C, goes on.
+
+    Args:
+        case_id: The case's name.
+        failures: The list.
+    """
+    try:
+        yield
+    except Exception as error:  # also those of libraries: a batch is not ended by one odd file
+        failures.append(Failure(case_id, explain(error)))
+
+
+def explain(error: Exception) -> str:
+    """An exception in one line: the message of an error that is meant for the user, the type and text of another."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return (
+            f"expected enough memory, got too little ({text or 'no details'}); check the image's size, or free memory"
+        )
+    if isinstance(error, SemcycleError | OSError):
+        return text
+    return f"expected no {type(error).__name__}, got one ({text[:200]}); check the file, and report this if it is sound"

@@ -1,6 +1,8 @@
 """Files that appear complete or not at all, and their hashes."""
 
+import csv
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -9,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from semcycle.errors import Failure
+from semcycle.errors import Failure, LayoutError
 
 VERSION = version("semcycle")
 """Of the installed package; written into stores, runs and predictions."""
@@ -61,14 +63,27 @@ def write_failures(path: Path, failures: list[Failure]) -> None:
     if not failures:
         path.unlink(missing_ok=True)
         return
-    import csv
-    import io
-
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["case", "reason"])
     writer.writerows([failure.case_id, failure.reason] for failure in failures)
     write_bytes(path, text.getvalue().encode())
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """Read what :func:`write_failures` wrote; nothing failed where there is no file.
+
+    Raises:
+        LayoutError: The file is damaged.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return [Failure(row["case"], row["reason"]) for row in csv.DictReader(stream, strict=True)]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        msg = f"{path}: expected the columns case and reason, got a damaged file ({error}); run the command again"
+        raise LayoutError(msg) from error
 
 
 def file_hash(path: Path) -> str:

@@ -118,7 +118,15 @@ def test_a_calibrated_run_predicts_masks_pages_and_a_table(lab, tmp_path, capsys
     assert not list(out.glob("*.html"))
     semcycle(*words, "--overwrite", "--tta", "--threshold", "fpr=0.05")
     made = {path.name for path in out.iterdir()}
-    endings = ("anomaly.nii.gz", "mask.nii.gz", "reconstruction.nii.gz", "tissue.nii.gz", "overview.png", "report.html")
+    endings = (
+        "anomaly.nii.gz",
+        "mask.nii.gz",
+        "reconstruction.nii.gz",
+        "tissue.nii.gz",
+        "overview.png",
+        "report.html",
+        "record.json",
+    )
     assert {f"l0_t2_{ending}" for ending in endings} | {"index.html", "summary.csv", "run.json"} == made
     assert "5 % FPR" in (out / "l0_t2_report.html").read_text()
     semcycle(*words, "--threshold", "fpr=0.5", expect=2)

@@ -44,7 +44,10 @@ def test_outputs_are_those_of_f4e7b19(model, tmp_path):
         values, expected = new.get_fdata(), old.get_fdata()
         scale = np.abs(expected).max()
         assert (np.abs(values - expected) > 0.004 * scale).mean() <= share  # a step of the tissue's 8 bits
-    assert read_record(tmp_path) == read_record(OLD / "predictions", lambda number: pytest.approx(number, abs=2e-3))
+    new = read_record(tmp_path)
+    old = read_record(OLD / "predictions", lambda number: pytest.approx(number, abs=2e-3))
+    new["scans"] = [{key: scan[key] for key in old["scans"][0]} for scan in new["scans"]]  # more is noted today
+    assert new == old
     rows = [pd.read_csv(folder / "summary.csv").drop(columns="seconds") for folder in (OLD / "predictions", tmp_path)]
     pd.testing.assert_frame_equal(*rows, rtol=2e-3)
 

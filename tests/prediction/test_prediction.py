@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from semcycle.errors import VolumeError
-from semcycle.prediction.folder import PredictSettings, predict_files, read_summary
+from semcycle.prediction.folder import PredictSettings, predict_files
 from semcycle.prediction.prediction import predict_volume
 from semcycle.prediction.reconstruct import reconstruct_slices
+from semcycle.prediction.records import read_summary
 from semcycle.prediction.scans import find_scans
 from semcycle.training import train
 from semcycle.training.calibration import Threshold

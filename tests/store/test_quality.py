@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from semcycle.errors import Failure, StoreError
+from semcycle.errors import Failure, LayoutError, StoreError
 from semcycle.files import write_failures
 from semcycle.report import store_page
 from semcycle.report.store_page import quality_report
@@ -156,7 +156,7 @@ def test_failed_cases_stand_first(ball_store, tmp_path):
     assert EVIL in text
     assert sum(tag == "script" for tag, _ in page.tags) == 1
     (store.folder / "failures.csv").write_text("nothing\n1\n")
-    with pytest.raises(StoreError, match=r"failures\.csv.*prepare the store again"):
+    with pytest.raises(LayoutError, match=r"failures\.csv.*run the command again"):
         quality_report(store, tmp_path)
 
 

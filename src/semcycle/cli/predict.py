@@ -42,8 +42,9 @@ def predict(
     """Find anomalies in scans: maps, lesion mask, tissue, healthy reconstruction on the scans' grids, and a report."""
     import json
 
-    from semcycle.prediction.folder import PredictSettings, predict_files, read_summary
+    from semcycle.prediction.folder import PredictSettings, predict_files
     from semcycle.prediction.postprocess import find_preset
+    from semcycle.prediction.records import read_summary
     from semcycle.prediction.scans import find_mask, find_scans
     from semcycle.report.folder_page import write_index
     from semcycle.report.scan_page import draw_scan
@@ -76,7 +77,7 @@ def predict(
         out.print(f"predictions: {folder} ({len(files) - len(failures)} of {len(files)} scans)")
         out.print(f"table: {folder}/summary.csv")
         if not fast:
-            out.print(f"report: {write_index(folder, failures)}")
+            out.print(f"report: {write_index(folder)}")
     finish(failures, folder)
 
 

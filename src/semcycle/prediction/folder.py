@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from semcycle.errors import Failure, SemcycleError
-from semcycle.files import VERSION, file_hash, object_hash, read_json, write_bytes, write_failures, write_json
+from semcycle.errors import Failure, catch_failure
+from semcycle.files import VERSION, file_hash, object_hash, write_failures
 from semcycle.prediction.prediction import Prediction, predict_volume
+from semcycle.prediction.records import join_records, read_record, write_record
 from semcycle.training.calibration import Threshold
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.volume import load_mask, load_volume, save_volume
 
-RECORD = "run.json"
-SUMMARY = "summary.csv"
-COLUMNS = {
-    "scan": "name",
-    "lesion_ml": "lesion_ml",
-    "components": "components",
-    "largest_ml": "largest_ml",
-    "mean_score": "mean_score",
-    "p99_score": "p99_score",
-    "brain_ml": "brain_ml",
-    "threshold": "threshold",
-    "flags": "flags",
-    "seconds": "seconds",
-}
-"""Column of ``summary.csv`` -> key of a scan's entry in ``run.json``."""
+VERSIONS = {"semcycle": VERSION, "torch": torch.__version__, "numpy": np.__version__}
 
 
 @dataclass(frozen=True)
@@ -67,8 +52,9 @@ def predict_files(
     """Predict scan files and write NIfTI on their grids.
 
     For every scan: ``<name>_anomaly.nii.gz``, ``_mask.nii.gz`` (with a threshold), ``_reconstruction.nii.gz``,
-    ``_tissue.nii.gz`` (uint8, scaled to [0, 1]), what ``draw`` adds, an entry in ``run.json`` and a row of
-    ``summary.csv``. A scan whose entry names the same content, model and settings is not done again.
+    ``_tissue.nii.gz`` (uint8, scaled to [0, 1]), what ``draw`` adds, and ``<name>_record.json``; at the end
+    ``run.json`` and ``summary.csv`` of all. A scan whose record names the same content, model and settings is not
+    done again.
 
     Args:
         scans: Name -> file.
@@ -77,88 +63,79 @@ def predict_files(
         settings: How.
         overwrite: Do finished scans again.
         find_brain: File of a scan's brain mask, or ``None`` to find the brain.
-        draw: Called with a prediction, ``out``, the scan's name and its entry; draws pages and pictures and returns
+        draw: Called with a prediction, ``out``, the scan's name and its record; draws pages and pictures and returns
             their names.
         progress: Called with every finished scan's name.
 
     Returns:
         Scans that failed, also in ``failures.csv``; the others are done.
     """
-    how = object_hash(
-        [
-            checkpoint.record["fingerprint"],
-            settings.preset or checkpoint.preset,
-            settings.threshold and list(astuple(settings.threshold)),
-            settings.tta,
-        ]
-    )
-    entries, failures = _complete(out), []
-    for name, path in scans.items():
-        started = time.perf_counter()
-        try:
-            mask = find_brain(path)
-            content = file_hash(path) if mask is None else object_hash([file_hash(path), file_hash(mask)])
-            before = entries.get(name)
-            if overwrite or before is None or not _is_done(before, content, how, pages=draw is not None):
-                volume = load_volume(path)
-                prediction = predict_volume(
-                    checkpoint,
-                    volume,
-                    load_mask(mask, volume, "brain mask") if mask else None,
-                    preset=settings.preset,
-                    threshold=settings.threshold,
-                    tta=settings.tta,
-                )
-                entry = {"name": name, "content": content, "how": how, **_describe(prediction, checkpoint, path)}
-                files = _write(prediction, out, name)
-                entry["seconds"] = round(time.perf_counter() - started, 2)
-                files += draw(prediction, out, name, entry) if draw else []
-                entries[name] = {**entry, "files": files, "pages": draw is not None}
-                _record(out, checkpoint, settings, entries)
-                for stale in set(before["files"] if before else ()) - set(files):
-                    (out / stale).unlink(missing_ok=True)  # such as the mask of a run with a threshold
-        except (SemcycleError, OSError) as error:
-            failures.append(Failure(name, str(error)))
-        progress(name)
-    if entries or out.is_dir():
-        write_failures(out / "failures.csv", failures)
+    how = _settings_hash(checkpoint, settings)
+    head, failures = _head(checkpoint, settings), list[Failure]()
+    try:
+        for name, path in scans.items():
+            started = time.perf_counter()
+            with catch_failure(name, failures):
+                mask = find_brain(path)
+                content = file_hash(path) if mask is None else object_hash([file_hash(path), file_hash(mask)])
+                before = read_record(out, name)
+                if overwrite or not _is_done(before, content, how, pages=draw is not None):
+                    volume = load_volume(path)
+                    prediction = predict_volume(
+                        checkpoint,
+                        volume,
+                        load_mask(mask, volume, "brain mask") if mask else None,
+                        preset=settings.preset,
+                        threshold=settings.threshold,
+                        tta=settings.tta,
+                    )
+                    if before:
+                        write_record(out, head, {"name": name})  # from here on its files are old and new
+                    record = {"name": name, "content": content, "how": how, **_describe(prediction, checkpoint, path)}
+                    files = _write(prediction, out, name)
+                    record["seconds"] = round(time.perf_counter() - started, 2)
+                    files += draw(prediction, out, name, record) if draw else []
+                    for stale in set(before["files"] if before else ()) - set(files):
+                        (out / Path(stale).name).unlink(missing_ok=True)  # such as the mask of a run with a threshold
+                    write_record(out, head, {**record, "files": files, "pages": draw is not None})
+            progress(name)
+    finally:
+        if failures or out.is_dir():
+            join_records(out)
+            write_failures(out / "failures.csv", failures)
     return failures
 
 
-def read_summary(out: Path) -> pd.DataFrame:
-    """The table of a folder of predictions, a row a scan."""
-    table = pd.read_csv(out / SUMMARY, dtype={"scan": str, "flags": str})
-    return table.assign(flags=table["flags"].fillna(""))
+def _settings_hash(checkpoint: Checkpoint, settings: PredictSettings) -> str:
+    """Of model and settings; what is newer than f4e7b19 counts where it is used, so that old scans stay finished."""
+    threshold = settings.threshold
+    cut: list[Any] | None = None
+    if threshold:
+        cut = [threshold.value, threshold.source]
+        if threshold != Threshold(threshold.rule, threshold.value, threshold.source):
+            cut += [threshold.grow, threshold.min_ml]
+    preset = settings.preset or checkpoint.preset
+    return object_hash([checkpoint.record["fingerprint"], preset, cut, settings.tta])
 
 
-def _complete(out: Path) -> dict[str, dict[str, Any]]:
-    """Entries of the scans in the folder whose files are all there, however they were made."""
-    try:
-        return {
-            entry["name"]: entry
-            for entry in read_json(out / RECORD)["scans"]
-            if all((out / file).is_file() for file in entry["files"])
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _is_done(entry: Mapping[str, Any], content: str, how: str, *, pages: bool) -> bool:
+def _is_done(record: Mapping[str, Any] | None, content: str, how: str, *, pages: bool) -> bool:
     """Whether a scan was predicted from the same content in the same way, with its pages where they are wanted."""
-    return entry["content"] == content and entry["how"] == how and (entry["pages"] or not pages)
+    if record is None or record.get("content") != content or record.get("how") != how:
+        return False
+    return bool(record.get("pages")) or not pages
 
 
 def _write(prediction: Prediction, out: Path, name: str) -> list[str]:
     text = f"semcycle {VERSION} "
     tissue, mask = prediction.tissue_native(), prediction.mask_native()
-    made: dict[str, tuple[NDArray[Any] | None, str, float]] = {
+    outputs: dict[str, tuple[NDArray[Any] | None, str, float]] = {
         "anomaly": (prediction.anomaly_native(), "anomaly", 1),
         "mask": (mask, "lesion mask", 1),
         "reconstruction": (prediction.reconstruction_native(), "reconstruction", 1),
         "tissue": (None if tissue is None else np.rint(tissue * 255).astype(np.uint8), "GM WM CSF", 1 / 255),
     }
     files = []
-    for what, (data, description, slope) in made.items():
+    for what, (data, description, slope) in outputs.items():
         if data is not None:
             files.append(f"{name}_{what}.nii.gz")
             save_volume(out / files[-1], data, prediction.volume, description=text + description, slope=slope)
@@ -167,18 +144,18 @@ def _write(prediction: Prediction, out: Path, name: str) -> list[str]:
 
 def _describe(prediction: Prediction, checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
     scores = prediction.anomaly_native()[prediction.prepared.brain_native]
-    found, threshold = prediction.components(), prediction.threshold
+    components, threshold = prediction.components(), prediction.threshold
     return {
         "scan": path.name,
         "model": f"{checkpoint.recipe.name} ({checkpoint.record['fingerprint'][:12]})",
-        "versions": _versions(),
+        "versions": VERSIONS,
         "shape": list(prediction.volume.shape),
         "spacing_mm": [round(step, 4) for step in prediction.volume.spacing],
         "flags": prediction.flags,
         "brain_ml": round(float(prediction.prepared.brain_native.sum() * prediction.volume.voxel_ml), 1),
-        "lesion_ml": round(found.total_ml, 3) if found else None,
-        "components": found.count if found else None,
-        "largest_ml": round(found.largest_ml, 3) if found else None,
+        "lesion_ml": round(components.total_ml, 3) if components else None,
+        "components": components.count if components else None,
+        "largest_ml": round(components.largest_ml, 3) if components else None,
         "mean_score": round(float(scores.mean()), 5),
         "p99_score": round(float(np.percentile(scores, 99)), 5),
         "preset": prediction.preset,
@@ -190,16 +167,9 @@ def _describe(prediction: Prediction, checkpoint: Checkpoint, path: Path) -> dic
     }
 
 
-def _versions() -> dict[str, str]:
-    return {"semcycle": VERSION, "torch": torch.__version__, "numpy": np.__version__}
-
-
-def _record(
-    out: Path, checkpoint: Checkpoint, settings: PredictSettings, entries: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """Write ``run.json`` and ``summary.csv`` anew."""
-    ordered = [entries[name] for name in sorted(entries)]
-    record = {
+def _head(checkpoint: Checkpoint, settings: PredictSettings) -> dict[str, Any]:
+    """What holds for all scans of a run."""
+    return {
         "semcycle": VERSION,
         "model": {
             "name": checkpoint.recipe.name,
@@ -209,17 +179,5 @@ def _record(
         "preset": settings.preset or checkpoint.preset,
         "tta": settings.tta,
         "scores": "anomaly score in [0, 1]: difference to the healthy reconstruction in units of the intensity scale",
-        "versions": _versions(),
-        "scans": ordered,
+        "versions": VERSIONS,
     }
-    write_json(out / RECORD, record)
-    rows = [
-        {
-            column: "; ".join(value) if isinstance(value := entry.get(key), list) else value
-            for column, key in COLUMNS.items()
-        }
-        for entry in ordered
-    ]
-    text = io.StringIO()
-    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(text, index=False)
-    write_bytes(out / SUMMARY, text.getvalue().encode())

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pandas as pd
 
 from semcycle.errors import Failure, ScoringError
-from semcycle.files import read_json
-from semcycle.prediction.folder import RECORD, read_summary
+from semcycle.files import read_failures, read_json
+from semcycle.prediction.records import RUN, read_summary
 from semcycle.report.html import list_facts, make_grid, write_html
 from semcycle.report.scan_page import LIMITS, page_name
 
@@ -33,20 +33,12 @@ WORDS = ("scan", "flags")
 DIGITS = {HEADS["lesion_ml"]: 1, HEADS["largest_ml"]: 1, HEADS["brain_ml"]: 0}
 
 
-def write_index(out: Path, failures: Sequence[Failure] = ()) -> Path:
-    """Write ``index.html`` of a folder of predictions.
-
-    Args:
-        out: The folder.
-        failures: Scans that could not be done.
-
-    Returns:
-        The page.
-    """
-    record = read_json(out / RECORD)
+def write_index(out: Path) -> Path:
+    """Write ``index.html`` of a folder of predictions, from its ``run.json``, ``summary.csv`` and ``failures.csv``."""
+    record = read_json(out / RUN)
     facts = {key: record[key] for key in ("model", "preset", "tta", "scores", "versions")}
     facts["model"] = {**record["model"], "fingerprint": record["model"]["fingerprint"][:12]}
-    return write_folder_page(out, read_summary(out), facts=facts, failures=failures)
+    return write_folder_page(out, read_summary(out), facts=facts, failures=read_failures(out / "failures.csv"))
 
 
 def write_folder_page(

@@ -20,11 +20,11 @@ def overview_figure(prediction: Prediction) -> Figure:
     Tissue and reconstruction are shown in the brain alone, as nothing is known outside it.
 
     The overlay shows where the score stands out: it is clear below a tenth of its scale and opaque from its
-    upper half on; the scale runs from 0 to the 99.8th percentile of the brain's scores. Scores from the threshold
-    on are outlined.
+    upper half on; the scale runs from 0 to the 99.8th percentile of the brain's scores. The lesion mask is outlined.
     """
     x, brain, scores = prediction.prepared.image, prediction.prepared.brain, prediction.scores
-    tissue, threshold = prediction.tissue, prediction.threshold
+    tissue, mask = prediction.tissue, prediction.mask_native()
+    lesion = None if mask is None else prediction.prepared.record.grid.forward(mask) > 0.5
     shown = choose_slices(brain)
     boxes = canvas.crop_boxes([brain[index] for index in shown])
     rows = ["input", *(["tissue"] if tissue is not None else []), "reconstruction", "anomaly"]
@@ -43,9 +43,8 @@ def overview_figure(prediction: Prediction) -> Figure:
                 )
             canvas.draw_grey(cells["reconstruction"], prediction.reconstruction[index] * brain[index], box, white)
             _lay_over(cells["anomaly"], canvas.crop(scores[index] * brain[index], box), top)
-            if threshold is not None:
-                called = (scores[index] >= threshold.value) & brain[index]
-                canvas.draw_outline(cells["anomaly"], canvas.crop(called, box))
+            if lesion is not None:
+                canvas.draw_outline(cells["anomaly"], canvas.crop(lesion[index], box))
         canvas.draw_marks(grid[0][0])
         canvas.draw_bar(bars[-1], top, "anomaly score")
         if tissue is not None:

@@ -39,6 +39,8 @@ FACTS = {
     "preset": "post-processing",
     "threshold": "threshold",
     "threshold_source": "where the threshold comes from",
+    "grow": "pieces grow to scores from",
+    "min_ml": "least piece of the mask in ml",
     "seconds": "seconds, without this page",
     "versions": "versions",
 }
@@ -119,7 +121,10 @@ def _introduce(prediction: Prediction) -> str:
     size = f"{' x '.join(map(str, volume.shape))} voxels of {spacing} mm."
     if threshold is None:
         return f"Anomaly scores without a threshold. {size}"
-    return f"Anomaly scores of at least {threshold.value:.3g} ({threshold.source}) are called lesion. {size}"
+    called = f"Anomaly scores of at least {threshold.value:.3g} ({threshold.source}) are called lesion"
+    if threshold.grow is not None:
+        called += f", with what touches them from {threshold.grow:.3g} on"
+    return f"{called}. Pieces below {threshold.min_ml:g} ml are left out. {size}"
 
 
 def _tiles(prediction: Prediction, scores: NDArray[np.float64]) -> list[tuple[str, str, str]]:

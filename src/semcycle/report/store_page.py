@@ -15,8 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from semcycle.errors import Failure, StoreError
-from semcycle.files import write_bytes
+from semcycle.files import read_failures, write_bytes
 from semcycle.report import canvas
 from semcycle.report.html import write_html
 from semcycle.report.overview import choose_slices
@@ -65,7 +64,7 @@ def quality_report(store: SliceStore, out: Path) -> Path:
     Raises:
         StoreError: A case file or ``failures.csv`` is damaged.
     """
-    failures = _read_failures(store.folder / "failures.csv")
+    failures = read_failures(store.folder / "failures.csv")
     table = quality_table(store)
     flagged = (table["flags"] != "").to_numpy()
     rows = {True: np.flatnonzero(flagged), False: np.flatnonzero(~flagged)}
@@ -124,17 +123,6 @@ def contact_sheet(case: CaseSlices, white: float) -> Figure:
         canvas.draw_marks(grid[0][0])
         _write_legend(figure, tissue is not None)
     return figure
-
-
-def _read_failures(path: Path) -> list[Failure]:
-    if not path.is_file():
-        return []
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return [Failure(case, reason) for case, reason in zip(table["case"], table["reason"], strict=True)]
-    except (OSError, ValueError, KeyError) as error:
-        msg = f"{path}: expected the columns case and reason, got a damaged file ({error}); prepare the store again"
-        raise StoreError(msg) from error
 
 
 def _facts(store: SliceStore, table: pd.DataFrame) -> list[tuple[str, str]]:

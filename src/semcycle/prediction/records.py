@@ -1,0 +1,117 @@
+"""Records of a folder of predictions: a JSON a scan, joined into ``run.json`` and ``summary.csv``.
+
+A scan's record is written when its files are there and touches no other scan's, so that a scan costs the same however
+many are done, and several jobs may fill one folder. Folders of older versions have all entries in ``run.json`` alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from semcycle.files import read_json, write_bytes, write_json
+
+RUN = "run.json"
+SUMMARY = "summary.csv"
+ENDING = "_record.json"
+COLUMNS = {
+    "scan": "name",
+    "lesion_ml": "lesion_ml",
+    "components": "components",
+    "largest_ml": "largest_ml",
+    "mean_score": "mean_score",
+    "p99_score": "p99_score",
+    "brain_ml": "brain_ml",
+    "threshold": "threshold",
+    "flags": "flags",
+    "seconds": "seconds",
+}
+"""Column of ``summary.csv`` -> key of a scan's record."""
+
+
+def is_folder_of_predictions(folder: Path) -> bool:
+    """Whether scans were predicted into a folder."""
+    return any(folder.glob(f"*{ENDING}")) or "scans" in _read(folder / RUN)
+
+
+def write_record(out: Path, run: Mapping[str, Any], scan: Mapping[str, Any]) -> None:
+    """Write ``<name>_record.json``.
+
+    Args:
+        out: Folder of the predictions.
+        run: Model, settings and versions: the head of ``run.json``.
+        scan: What was found, and how; ``name`` and the ``files`` that belong to it. Without files it is unfinished.
+    """
+    write_json(out / f"{scan['name']}{ENDING}", {"run": run, "scan": scan})
+
+
+def read_record(out: Path, name: str) -> dict[str, Any] | None:
+    """What is known of a scan whose files are all there; ``None`` for one that is not finished."""
+    path = out / f"{name}{ENDING}"
+    if path.is_file():
+        return _check_scan(out, _read(path).get("scan"))
+    return next((scan for scan in _read_scans(out) if scan["name"] == name), None)
+
+
+def join_records(out: Path) -> None:
+    """Write ``run.json`` and ``summary.csv`` of all finished scans, sorted by name; the newest record says how."""
+    paths: list[Path] | None = None
+    while paths != (paths := sorted(out.glob(f"*{ENDING}"))):  # another job may have finished a scan meanwhile
+        records = [(path.stat().st_mtime_ns, _read(path)) for path in paths]
+        known = {path.name.removesuffix(ENDING) for path in paths}
+        scans = [_check_scan(out, record.get("scan")) for _, record in records]
+        scans += [scan for scan in _read_scans(out) if scan["name"] not in known]
+        finished = sorted((scan for scan in scans if scan), key=lambda scan: scan["name"])
+        heads = [(time, record["run"]) for time, record in records if isinstance(record.get("run"), dict)]
+        run = max(heads, key=lambda head: head[0])[1] if heads else _read(out / RUN)
+        if run:
+            write_json(out / RUN, {**run, "scans": finished})
+            _write_summary(out / SUMMARY, finished)
+
+
+def read_summary(out: Path) -> pd.DataFrame:
+    """The table of a folder of predictions, a row a scan."""
+    table = pd.read_csv(out / SUMMARY, dtype={"scan": str, "flags": str})
+    return table.assign(flags=table["flags"].fillna(""))
+
+
+def _write_summary(path: Path, scans: list[dict[str, Any]]) -> None:
+    rows = [
+        {
+            column: "; ".join(value) if isinstance(value := scan.get(key), list) else value
+            for column, key in COLUMNS.items()
+        }
+        for scan in scans
+    ]
+    text = io.StringIO()
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(text, index=False)
+    write_bytes(path, text.getvalue().encode())
+
+
+def _read_scans(out: Path) -> list[dict[str, Any]]:
+    """Finished scans that ``run.json`` lists."""
+    scans = _read(out / RUN).get("scans")
+    checked = [_check_scan(out, scan) for scan in scans] if isinstance(scans, list) else []
+    return [scan for scan in checked if scan]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is none."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _check_scan(out: Path, scan: Any) -> dict[str, Any] | None:
+    """A scan's record, if it is one and all its files are there."""
+    if not isinstance(scan, dict) or not isinstance(scan.get("name"), str):
+        return None
+    files = scan.get("files")
+    if not isinstance(files, list) or not all(isinstance(file, str) and (out / file).is_file() for file in files):
+        return None
+    return scan
