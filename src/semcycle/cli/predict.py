@@ -11,13 +11,19 @@ from semcycle.cli.options import Device, Out, finish
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import out, progress_over
 from semcycle.errors import Failure, SemcycleError
-from semcycle.training.shipped import DEFAULT, find_model
+from semcycle.training.shipped import DEFAULT
 
 
 def predict(
     scans: Annotated[Path, typer.Argument(help="A T2 scan, a folder of them, or a BIDS dataset.")],
     folder: Out,
-    model: Annotated[str, typer.Option(help="A bundled model, or a run folder made by `semcycle train`.")] = DEFAULT,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A bundled model, a run folder made by `semcycle train`, or intensity: the scan's own brightness, "
+            "prepared and post-processed as the default model does; intensity=MODEL as another."
+        ),
+    ] = DEFAULT,
     threshold: Annotated[
         str, typer.Option(help="Of the lesion mask: fpr=0.01, a score, none; auto is the model's fpr=0.01.")
     ] = "auto",
@@ -49,12 +55,12 @@ def predict(
     from semcycle.report.folder_page import write_index
     from semcycle.report.scan_page import draw_scan
     from semcycle.training.calibration import find_threshold
-    from semcycle.training.checkpoint import load_checkpoint
+    from semcycle.training.models import open_model
 
     if brain_mask and scans.is_dir() and not brain_mask.is_dir():
         msg = "expected a folder of masks with --brain-mask for a folder of scans, got a file"
         raise typer.BadParameter(msg)
-    files, checkpoint = find_scans(scans, pattern), load_checkpoint(find_model(model), device)
+    files, checkpoint = find_scans(scans, pattern), open_model(model, device)
     (preset,) = read_presets([checkpoint.preset if preset == "auto" else preset], changes)
     find_preset(preset)
     settings = PredictSettings(preset, find_threshold(threshold, checkpoint.calibration, preset, model), tta)

@@ -9,7 +9,8 @@ from typing import Any
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.training.calibration import find_threshold
 from semcycle.training.checkpoint import Checkpoint, load_checkpoint
-from semcycle.training.shipped import DEFAULT, find_model
+from semcycle.training.models import open_model
+from semcycle.training.shipped import DEFAULT
 from semcycle.volume import from_nibabel, load_mask, load_volume
 
 
@@ -28,7 +29,7 @@ def predict(
     Args:
         scan: Path of a NIfTI (MGH, MINC) file, or a ``nibabel`` image; any orientation and voxel size, with or without
             skull.
-        model: A bundled model's name, or a run folder.
+        model: A bundled model's name, a run folder, or ``intensity``, see :func:`semcycle.training.models.open_model`.
         brain_mask: Path, ``nibabel`` image or array ``(I, J, K)`` on the scan's grid; found where it is not given.
         threshold: ``"fpr=0.01"``, a score in [0, 1], ``None`` for no mask; ``"auto"`` is the model's 1 % threshold.
         preset: Post-processing; the model's own without.
@@ -47,7 +48,7 @@ def predict(
         >>> found = semcycle.predict("scan_t2.nii.gz")  # doctest: +SKIP
         >>> found.components().total_ml  # doctest: +SKIP
     """
-    checkpoint = _load(find_model(model), device)
+    checkpoint = open_model(model, device, _load)
     volume = load_volume(Path(scan)) if isinstance(scan, str | Path) else from_nibabel(scan)
     brain = None
     if isinstance(brain_mask, str | Path):

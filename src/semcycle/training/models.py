@@ -1,0 +1,46 @@
+"""A model by its name: a bundled one, a run folder, or the intensity baseline made like one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from semcycle.files import object_hash
+from semcycle.training.calibration import Calibration
+from semcycle.training.checkpoint import Checkpoint, load_checkpoint
+from semcycle.training.recipe import parse_recipe
+from semcycle.training.shipped import DEFAULT, find_model
+
+INTENSITY = "intensity"
+
+
+def open_model(
+    name: str | Path, device: str = "cpu", load: Callable[[Path, str], Checkpoint] = load_checkpoint
+) -> Checkpoint:
+    """Open what ``--model`` names.
+
+    Args:
+        name: A bundled model, a run folder, or ``intensity``: the scan's own brightness as the score, prepared and
+            post-processed exactly as the default model prepares and post-processes; ``intensity=MODEL`` as another.
+        device: Where the networks run.
+        load: Reads a run folder.
+
+    Raises:
+        CheckpointError: Not a finished run, or a damaged file.
+    """
+    word, _, like = str(name).partition("=")
+    if word != INTENSITY:
+        return load(find_model(name), device)
+    return make_baseline(load(find_model(like or DEFAULT), device))
+
+
+def make_baseline(like: Checkpoint) -> Checkpoint:
+    """The intensity baseline of a model: its preparation and its post-processing, and no network.
+
+    A baseline that gets another intensity scale or less post-processing than what it is compared with is beaten by the
+    difference in treatment. It carries no thresholds: a healthy share of brightness is nobody's lesion.
+    """
+    recipe = parse_recipe({"method": {"name": INTENSITY}}, INTENSITY, INTENSITY)
+    record = {"fingerprint": object_hash([INTENSITY, like.preprocess.model_dump(mode="json"), like.preset])}
+    calibration = Calibration(preset=like.preset, source="nothing, it has no thresholds", cases=[], thresholds={})
+    return Checkpoint(like.folder, recipe, like.preprocess, record, recipe.build().eval(), calibration)
