@@ -196,7 +196,7 @@ def _kind(annotation: Any) -> str:
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join("none" if one is type(None) else _kind(one) for one in get_args(annotation))
     if get_origin(annotation) is tuple:
-        return f"{len(get_args(annotation))} numbers"
+        return "numbers" if Ellipsis in get_args(annotation) else f"{len(get_args(annotation))} numbers"
     names = {float: "number", int: "whole number", bool: "true, false", str: "text"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

@@ -447,6 +447,11 @@ def ras_spacing(affine: Affine) -> tuple[float, float, float]:
     return float(i), float(j), float(k)
 
 
+def axial_axis(affine: Affine) -> int:
+    """The voxel axis along which axial slices are stacked: the one closest to Superior."""
+    return int(np.flatnonzero(nib.io_orientation(affine)[:, 0] == 2)[0])
+
+
 def ras_to_voxel(affine: Affine, shape: tuple[int, int, int]) -> Affine:
     """``(4, 4)`` index into the array of :func:`to_ras` -> voxel index of the scan of that shape."""
     return np.asarray(nib.orientations.inv_ornt_aff(nib.io_orientation(affine), shape), float)

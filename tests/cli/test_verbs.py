@@ -223,7 +223,7 @@ def test_a_run_is_not_scored_on_other_slices(lab, tmp_path, capsys):
     semcycle(
         "score", lab / "run", "--data", tmp_path / "s", "--split", lab / "split.json", "--out", tmp_path / "d", expect=2
     )
-    assert "intensity percentile, store median" in capsys.readouterr().err
+    assert "intensity median, not percentile" in capsys.readouterr().err
 
 
 def test_info_lists_everything_without_torch(capsys):

@@ -11,9 +11,11 @@ from scipy.spatial.transform import Rotation
 
 from semcycle.errors import BrainMaskError, GeometryError, VolumeError
 from semcycle.preprocess.brain_mask import clean_mask, stripped_brain_mask
-from semcycle.preprocess.geometry import WorkingGrid, _resample_matrix, fit_grid
-from semcycle.preprocess.intensity import MEDIAN_LEVEL, fit_scale
+from semcycle.preprocess.denoise import smooth_by_curvature
+from semcycle.preprocess.geometry import WorkingGrid, _cubic_matrix, _nearest_matrix, _resample_matrix, fit_grid
+from semcycle.preprocess.intensity import MEDIAN_LEVEL, IntensityScale, fit_scale, match_histogram, quantiles
 from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
+from semcycle.tissue.base import TissueMaps
 from semcycle.volume import make_volume
 from tests.conftest import SMALL, ball_brain
 
@@ -56,10 +58,12 @@ def test_resampling_keeps_the_range_and_constants(n_in, step_in, n_out, step_out
     st.permutations([0, 1, 2]),
     st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
     st.tuples(st.floats(0.6, 2), st.floats(0.6, 2), st.floats(0.8, 4)),
+    st.sampled_from(["mm", "scan", "brain"]),
+    st.sampled_from(["area", "cubic"]),
     st.integers(0, 2**16),
 )
-def test_a_blob_comes_back_to_its_place_in_native_space(axes, signs, sizes, seed):
-    """Forward and back, the centre of mass moves by less than half a working pixel, whatever the orientation."""
+def test_a_blob_comes_back_to_its_place_in_native_space(axes, signs, sizes, window, kernel, seed):
+    """Forward and back, the centre of mass moves by less than half a working pixel, whatever orientation and window."""
     generator = np.random.default_rng(seed)
     affine = np.eye(4)
     affine[:3, :3] = 0
@@ -70,12 +74,14 @@ def test_a_blob_comes_back_to_its_place_in_native_space(axes, signs, sizes, seed
     index = np.stack(np.indices(shape), -1)
     blob = np.exp(-((((index - centre) * np.array(sizes)) / 3.0) ** 2).sum(-1)).astype(np.float32)
     volume = make_volume(blob, affine)
-    grid = fit_grid(volume, blob > 0.3, 64, 1.875)
+    grid = fit_grid(volume, blob > 0.1, 64, 1.875, window=window, kernel=kernel)
     back = grid.inverse(grid.forward(blob))
+    if window == "brain":  # what lies outside the box is lost, on both sides of the comparison
+        blob = np.where(grid.inverse(np.ones(grid.forward(blob).shape)) > 0.5, blob, 0)
     weights = back / back.sum()
     found = (index * weights[..., None]).sum((0, 1, 2))
     whole = (index * (blob / blob.sum())[..., None]).sum((0, 1, 2))
-    assert (np.abs(found - whole) * np.array(sizes)).max() < 1.875 / 2
+    assert (np.abs(found - whole) * np.array(sizes)).max() < grid.pixel_mm / 2
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,9 +90,10 @@ def test_a_blob_comes_back_to_its_place_in_native_space(axes, signs, sizes, seed
     st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
     st.tuples(*[st.floats(-0.6, 0.6)] * 3),
     st.tuples(st.floats(0.45, 2), st.floats(0.45, 2), st.floats(1, 6)),
+    st.sampled_from(["mm", "scan", "brain"]),
     st.integers(0, 2**16),
 )
-def test_a_marker_of_the_working_grid_lands_within_half_a_voxel(axes, signs, angles, sizes, seed):
+def test_a_marker_of_the_working_grid_lands_within_half_a_voxel(axes, signs, angles, sizes, window, seed):
     """For oblique, flipped, permuted and anisotropic affines; the expected place is computed without our code."""
     generator = np.random.default_rng(seed)
     turned = Rotation.from_euler("xyz", angles).as_matrix() @ (np.eye(3)[list(axes)] * signs) @ np.diag(sizes)
@@ -95,8 +102,8 @@ def test_a_marker_of_the_working_grid_lands_within_half_a_voxel(axes, signs, ang
     shape = tuple(int(np.ceil(90 / size)) for size in sizes)
     volume = make_volume(np.ones(shape), affine)
     brain = np.zeros(shape, bool)
-    brain[tuple(slice(n // 4, n - n // 4) for n in shape)] = True
-    grid = fit_grid(volume, brain, 64, 1.875)
+    brain[tuple(slice(n // 16, n - n // 16) for n in shape)] = True
+    grid = fit_grid(volume, brain, 64, 1.875, window=window)
     canonical = nib.as_closest_canonical(nib.Nifti1Image(np.zeros(shape, np.uint8), affine))
     steps = np.linalg.norm(canonical.affine[:3, :3], axis=0)
     # a blob in the middle half of the slices, wide enough to be seen by the coarsest voxels
@@ -115,6 +122,63 @@ def test_a_marker_of_the_working_grid_lands_within_half_a_voxel(axes, signs, ang
     found = (np.stack(np.indices(shape)) * back).sum((1, 2, 3)) / back.sum()
     expected = np.linalg.inv(affine) @ canonical.affine @ [*place, 1]
     assert np.abs(found - expected[:3]).max() < 0.5
+
+
+def test_the_window_can_be_the_field_or_the_brain():
+    data = np.zeros((230, 200, 3), np.float32)
+    data[50:150, 60:190] = 1
+    volume = make_volume(data, np.diag([1.0, 1.0, 6.0, 1.0]))
+    field = fit_grid(volume, data > 0, 128, 1.875, window="scan")
+    assert field.pixel_mm == pytest.approx(230 / 128)
+    assert field.start_mm == pytest.approx((0, -15))
+    box = fit_grid(volume, data > 0, 128, 1.875, window="brain")
+    assert box.pixel_mm == pytest.approx(130 / 128)
+    assert box.start_mm == pytest.approx((35, 60))
+    for grid in (field, box):
+        assert grid.forward(data).sum() * grid.pixel_mm**2 == pytest.approx(data.sum(), rel=1e-4)
+    filled = np.flatnonzero(box.forward_mask(data > 0)[1].any(axis=1))
+    assert (filled[0], filled[-1]) == (0, 127)
+
+
+def test_cubic_resampling_is_scipys_spline_and_keeps_the_range():
+    """A smooth line is met to a thousandth between its pixels; a step overshoots in the matrix alone."""
+    x = np.arange(60) + 0.5
+    made = _cubic_matrix(60, 1.0, 100, 0.5, 4.0) @ np.sin(x / 5)
+    np.testing.assert_allclose(made, np.sin((4 + 0.5 * (np.arange(100) + 0.5)) / 5), atol=1e-3)
+    step = (x > 30).astype(np.float32)
+    assert (_cubic_matrix(60, 1.0, 100, 0.5, 4.0) @ step).max() > 1.05
+    data = np.zeros((60, 60, 3), np.float32)
+    data[20:40, 20:40] = 0.8
+    volume = make_volume(data, np.eye(4))
+    area, cubic = (fit_grid(volume, data > 0, 32, 1.9, kernel=kernel).forward(data) for kernel in ("area", "cubic"))
+    assert cubic.min() == 0
+    assert cubic.max() == np.float32(0.8)
+    assert np.abs(area - cubic).max() > 0.01
+    np.testing.assert_array_equal(_cubic_matrix(60, 1.0, 10, 1.0, -20.0), 0)  # outside the field
+
+
+def test_masks_can_be_read_at_the_centre_of_a_pixel():
+    np.testing.assert_array_equal(_nearest_matrix(4, 1.0, 2, 2.1, 0.0), [[0, 1, 0, 0], [0, 0, 0, 1]])
+    data = np.zeros((30, 30, 3), bool)
+    data[4, 4, 1] = data[20:, 20:, 1] = True
+    volume = make_volume(data, np.eye(4))
+    area, nearest = (
+        fit_grid(volume, data, 10, 3.0, labels=labels).forward_mask(data) for labels in ("area", "nearest")
+    )
+    assert not area[1, 1, 1]  # a ninth of the pixel
+    assert nearest[1, 1, 1]  # which is at its centre
+    assert area[1, 9, 9] == nearest[1, 9, 9] == 1
+
+
+def test_tissue_maps_sum_to_at_most_one_with_every_kernel():
+    ball = ball_brain()
+    data = np.stack([ball[name] for name in ("gm", "wm", "csf")]).astype(np.float32)
+    for kernel in ("area", "cubic"):
+        grid = fit_grid(ball_volume(), ball_volume().data > 0, 64, 3.5, kernel=kernel)
+        maps = TissueMaps(data, "ball").to_slices(grid)
+        assert maps.min() >= 0
+        assert maps.sum(axis=1).max() <= 1 + 1e-6
+        assert maps.sum(axis=1).max() > 0.99
 
 
 def test_window_moves_only_as_far_as_the_brain_needs():
@@ -180,6 +244,132 @@ def test_intensity_scale_follows_the_scan_and_inverts(gain):
     np.testing.assert_allclose(percentile.inverse(percentile.forward(values)), values, rtol=1e-4, atol=1e-3 * gain)
     whole = fit_scale(volume, brain, 0.0, "percentile", 99.0, "volume")
     assert whole.unit < percentile.unit
+
+
+def test_every_slice_can_have_its_own_scale():
+    data = ball_brain(lesion=False)["t2"] * np.linspace(1, 3, 20, dtype=np.float32)
+    for order in ((0, 1, 2), (2, 0, 1)):
+        affine = np.eye(4)
+        affine[:3, :3] = 6 * np.eye(3)[:, list(order)]
+        volume = make_volume(data.transpose(order), affine)
+        brain = volume.data > 0
+        scale = fit_scale(volume, brain, 0.0, "percentile", 99.0, "slice")
+        scaled = scale.forward(volume.data)
+        tops = [np.percentile(one[one > 0], 99) for one in np.moveaxis(scaled, scale.axis, 0) if (one > 0).sum() > 50]
+        np.testing.assert_allclose(tops, 1, atol=2e-3)
+        whole = fit_scale(volume, brain, 0.0, "percentile", 99.0, "brain").forward(volume.data)
+        assert np.abs(whole - scaled).max() > 0.3
+        kept = scaled < 1
+        np.testing.assert_allclose(scale.inverse(scaled)[kept], volume.data[kept], rtol=1e-4, atol=1e-3)
+        again = IntensityScale(**json.loads(json.dumps(asdict(scale))))
+        np.testing.assert_array_equal(again.forward(volume.data), scaled)
+
+
+def test_a_histogram_is_moved_to_the_reference_and_back():
+    volume = ball_volume()
+    brain = volume.data > 0
+    reference = np.linspace(0.1, 0.9, 21) ** 2
+    plain = fit_scale(volume, brain, 0.0, "percentile", 100, "brain")
+    scale = match_histogram(plain, plain.forward(volume.data)[brain], reference)
+    moved = scale.forward(volume.data)
+    np.testing.assert_allclose(quantiles(moved[brain]), reference, atol=1e-3)
+    np.testing.assert_allclose(scale.inverse(moved)[brain], volume.data[brain], rtol=1e-3, atol=0.5)
+    twice = match_histogram(plain, moved[brain], reference)
+    np.testing.assert_allclose(np.interp(moved[brain], *twice.curve), moved[brain], atol=1e-3)  # nothing left to do
+
+
+def test_equal_levels_of_a_clipped_brain_still_have_a_way_back():
+    plain = IntensityScale(0.0, 10.0)
+    values = np.clip(np.linspace(0, 2, 1000), 0, 1).astype(np.float32)  # half of the brain is at 1
+    scale = match_histogram(plain, values, np.linspace(0, 1, 21))
+    assert (np.diff(scale.curve[0]) > 0).all()
+    assert (np.diff(scale.curve[1]) > 0).all()
+
+
+def test_curvature_flow_removes_noise_and_keeps_edges():
+    generator = np.random.default_rng(0)
+    clean = np.zeros((40, 40, 12), np.float32)
+    clean[10:30, 10:30] = 100
+    noisy = clean + generator.normal(0, 8, clean.shape).astype(np.float32)
+    smooth = smooth_by_curvature(noisy, (1.0, 1.0, 3.0))
+    assert smooth.shape == clean.shape
+    flat = (slice(13, 27), slice(13, 27))
+    assert smooth[flat].std() < 0.6 * noisy[flat].std()
+    assert (smooth[10] - smooth[9])[12:28].mean() > 75  # the edge stays a step of one voxel
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"window": "scan"},
+        {"window": "brain"},
+        {"resampling": "cubic"},
+        {"labels": "nearest"},
+        {"denoise": "curvature"},
+        {"intensity_scope": "slice"},
+        {"intensity_scope": "volume", "percentile": 99.0},
+        {"histogram": tuple(np.linspace(0.05, 1, 21))},
+        {"histogram": (0.1, 1.0), "intensity_scope": "slice", "bias": "n4", "denoise": "curvature", "window": "brain"},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_every_option_changes_the_slices_and_has_a_way_back(changes):
+    volume = ball_volume()
+    plain = preprocess(volume, SMALL)
+    prepared = preprocess(volume, PreprocessSettings.model_validate(SMALL.model_dump() | changes))
+    assert not (np.array_equal(prepared.image, plain.image) and np.array_equal(prepared.brain, plain.brain))
+    assert prepared.image.min() >= 0
+    assert prepared.image.max() <= 1
+    assert (prepared.image[~prepared.brain] == 0).all()
+    native = prepared.to_scanner(prepared.image)
+    assert native.shape == volume.shape
+    assert (native[~prepared.brain_native] == 0).all()
+    core = ball_brain()["wm"]
+    assert np.median(native[core] / volume.data[core]) == pytest.approx(1, abs=0.05)
+    json.dumps(prepared.record.to_json())
+
+
+def test_a_background_below_zero_comes_back_with_every_scale():
+    data = ball_brain()["t2"]
+    volume = make_volume(np.where(data > 0, data, -50), np.diag([6.0, 6.0, 6.0, 1.0]))
+    for changes in ({"bias": "n4"}, {"histogram": (0.2, 1.0)}):
+        prepared = preprocess(volume, SMALL.model_copy(update=changes))
+        native = prepared.to_scanner(prepared.image)
+        np.testing.assert_array_equal(native[~prepared.brain_native], -50)
+        core = ball_brain()["wm"]
+        assert np.median(native[core]) == pytest.approx(np.median(volume.data[core]), rel=0.05)
+
+
+def test_newer_options_at_their_default_do_not_change_what_a_store_is():
+    """The names are those of the first stores; new ones may only join where they are set."""
+    first = {"modality", "size", "pixel_mm", "slices", "bias", "intensity", "percentile", "intensity_scope"}
+    assert PreprocessSettings().identity().keys() == first
+    changed = PreprocessSettings(window="brain", lesion_labels=[1, 4])
+    assert changed.identity().keys() == first | {"window", "lesion_labels"}
+    assert PreprocessSettings.model_validate(json.loads(json.dumps(changed.identity()))) == changed
+    assert changed.differences(PreprocessSettings()) == ["window brain, not mm"]
+
+
+def test_a_record_names_newer_options_only_where_they_are_set():
+    record = preprocess(ball_volume(), SMALL).record.to_json()
+    assert record["grid"].keys() == {"shape", "affine", "size", "pixel_mm", "start_mm"}
+    assert record["scale"].keys() == {"zero", "unit"}
+    changed = preprocess(ball_volume(), SMALL.model_copy(update={"labels": "nearest", "intensity_scope": "slice"}))
+    assert changed.record.to_json()["grid"]["labels"] == "nearest"
+    assert len(changed.record.to_json()["scale"]["unit"]) == 20
+
+
+def test_a_grid_without_the_newer_options_is_read():
+    volume = ball_volume()
+    grid = fit_grid(volume, volume.data > 0, 32, 7.0)
+    old = {name: value for name, value in asdict(grid).items() if name not in ("kernel", "labels")}
+    assert WorkingGrid(**old) == grid
+
+
+def test_a_histogram_that_does_not_rise_is_refused():
+    for levels in ([0.5], [0.1, 0.1], [-0.1, 1], [0, 1.2]):
+        with pytest.raises(ValidationError, match="rising levels"):
+            PreprocessSettings(histogram=levels)
 
 
 def test_brain_without_contrast_is_refused():

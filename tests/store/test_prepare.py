@@ -8,8 +8,9 @@ import pytest
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, StoreError
 from semcycle.store.prepare import prepare
-from semcycle.store.slice_store import SliceStore, read_record
+from semcycle.store.slice_store import SliceStore, read_record, voxel_size
 from semcycle.tissue.maps import ImportedMaps
+from semcycle.training.slices import SliceSettings, pack_slices
 from semcycle.volume import load_mask, load_volume
 from tests.conftest import SMALL, make_scan, write_case
 
@@ -146,6 +147,75 @@ def test_damaged_and_unfinished_stores_are_refused(ball_store, tmp_path):
     (folder / "manifest.json").write_text("{")
     with pytest.raises(StoreError, match="damaged"):
         SliceStore(folder)
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A case whose mask has an inner core of 4 and, three slices higher up, a rim of 2."""
+    case = write_case(tmp_path, "a")
+    volume = load_volume(case.images["t2"])
+    labels = np.zeros(volume.shape, np.float32)
+    labels[14:22, 14:22, 8:11] = 4
+    labels[14:22, 14:22, 12:14] = 2
+    make_scan(case.lesion, labels, volume.affine)
+    return case
+
+
+def test_single_labels_are_the_lesion_and_the_others_never_healthy(labelled, tmp_path):
+    stores = {}
+    for name, labels in (("all", None), ("core", (4,)), ("none", (7,))):
+        settings = SMALL.model_copy(update={"lesion_labels": labels})
+        prepare(Listing([labelled]), tmp_path / name, settings, ImportedMaps(), cohort="manifest")
+        stores[name] = SliceStore(tmp_path / name)
+    whole, core, none = (stores[name].load("a") for name in ("all", "core", "none"))
+    assert whole.other is None
+    np.testing.assert_array_equal(core.abnormal, whole.lesion > 0)
+    assert (core.lesion[core.slice_index > 10] == 0).all()
+    assert core.lesion.sum() * 2 == core.other.sum() * 3
+    assert none.lesion.sum() == 0
+    assert core.record.lesion_ml == pytest.approx(64 * 3 * 0.216)
+    for case in (core, none):
+        # slices with any label are not lesion-free
+        np.testing.assert_array_equal(case.lesion_voxels, whole.lesion_voxels)
+        assert case.record.lesion_free_slices == whole.record.lesion_free_slices
+        np.testing.assert_array_equal(case.tissue, whole.tissue)
+    packed = pack_slices(stores["core"], ["a"], SliceSettings(lesions="mask"), tmp_path / "packed")
+    same = pack_slices(stores["all"], ["a"], SliceSettings(lesions="mask"), tmp_path / "same")
+    np.testing.assert_array_equal(packed.valid, same.valid)
+
+
+def test_slices_near_a_lesion_can_be_dropped_too(labelled, tmp_path):
+    prepare(Listing([labelled]), tmp_path / "store", SMALL, ImportedMaps(), cohort="manifest")
+    store = SliceStore(tmp_path / "store")
+    index = store.load("a").slice_index
+    kept = {
+        margin: len(pack_slices(store, ["a"], SliceSettings(slice_margin=margin, min_brain=0), tmp_path / str(margin)))
+        for margin in (0, 1, 2)
+    }
+    assert kept[0] == len(index) - 5  # 8, 9, 10, 12, 13
+    assert kept[1] == len(index) - 8  # and 7, 11, 14
+    assert kept[2] == len(index) - 10  # and 6, 15
+
+
+def test_a_store_made_before_the_newer_options_stays_the_same(ball_cases, tmp_path):
+    """Its settings name none of them; preparing again keeps files, hash and manifest."""
+    first = ["modality", "size", "pixel_mm", "slices", "bias", "intensity", "percentile", "intensity_scope"]
+    prepare(Listing(ball_cases[:1]), tmp_path / "store", SMALL, None, cohort="manifest")
+    assert list(json.loads((tmp_path / "store" / "settings.json").read_text())["preprocess"]) == first
+    assert list(SliceStore(tmp_path / "store").settings["preprocess"]) == first
+    changed = SMALL.model_copy(update={"window": "brain"})
+    with pytest.raises(StoreError, match=r"preprocess.window None, now brain"):
+        prepare(Listing(ball_cases[:1]), tmp_path / "store", changed, None, cohort="manifest")
+
+
+def test_predictions_know_the_pixels_of_a_window_that_follows_the_scan(ball_cases, tmp_path):
+    settings = SMALL.model_copy(update={"window": "brain"})
+    prepare(Listing(ball_cases[:1]), tmp_path / "store", settings, None, cohort="manifest")
+    step, row, column = voxel_size(SliceStore(tmp_path / "store").load("h0").record)
+    assert step == 6
+    assert row == column != settings.pixel_mm
+    brain = SliceStore(tmp_path / "store").load("h0").brain > 0
+    assert brain.any(axis=(0, 1)).all() or brain.any(axis=(0, 2)).all()  # the longer side fills the slice
 
 
 def test_real_brats_case(shared_data, tmp_path):

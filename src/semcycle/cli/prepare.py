@@ -30,18 +30,22 @@ def prepare(
     intensity: Annotated[str | None, typer.Option()] = None,
     bias: Annotated[str | None, typer.Option()] = None,
     modality: Annotated[str | None, typer.Option()] = None,
+    match: Annotated[Path | None, typer.Option(help="Slice store whose brains' histogram every scan gets.")] = None,
     changes: Changes = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Turn a cohort's scans into a slice store. A killed run is continued by the same command."""
     from semcycle.preprocess.pipeline import PreprocessSettings
     from semcycle.report.store_page import quality_report
+    from semcycle.store.histogram import store_histogram
     from semcycle.store.prepare import prepare as prepare_store
     from semcycle.store.slice_store import SliceStore
 
     layout = get_cohort(cohort)
     options = {"size": size, "pixel_mm": pixel_mm, "intensity": intensity, "bias": bias, "modality": modality}
     settings = read_settings(PreprocessSettings(), changes, slices=_window(slices, layout), **options)
+    if match is not None:
+        settings = settings.model_copy(update={"histogram": store_histogram(SliceStore(match))})
     provider, listing = tissue_provider(tissue, tissue_dir), layout.find_cases(root)
     with progress_over("prepare", len(listing.cases)) as done:
         failures = prepare_store(listing, folder, settings, provider, cohort=cohort, workers=workers, progress=done)

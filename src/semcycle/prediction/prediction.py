@@ -126,7 +126,7 @@ def predict_volume(
     prepared = preprocess(volume, checkpoint.preprocess, brain)
     reconstruction = reconstruct_slices(checkpoint.method, prepared.image, prepared.brain, tta=tta)
     chosen = preset or checkpoint.preset
-    pixel = checkpoint.preprocess.pixel_mm
+    pixel = prepared.record.grid.pixel_mm
     spacing = (ras_spacing(volume.affine)[2], pixel, pixel)
     scores = make_anomaly_map(prepared.image, reconstruction, prepared.brain, chosen, spacing)
     return Prediction(volume, prepared, scores, reconstruction.image, reconstruction.tissue, chosen, threshold)

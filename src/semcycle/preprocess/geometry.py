@@ -4,17 +4,23 @@ The working grid is a square window of ``size`` pixels of ``pixel_mm`` in the ax
 scan's field of view and shifted no further than needed to hold the brain. Slices stay where they are: one
 working slice is one axial slice of the scan, so lesion-free slices and predictions need no interpolation
 through the plane. For BraTS (240 x 240 x 155 at 1 mm) the default window is the whole field, 1.875 mm a pixel.
+Other windows and kernels are options (ambiguity A17); all of them can be inverted, because the grid records its choice.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from semcycle.errors import GeometryError
-from semcycle.types import SliceArray, VoxelArray, VoxelMask
+from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
 from semcycle.volume import Volume, from_ras, ras_spacing, to_ras
+
+Window: TypeAlias = Literal["mm", "scan", "brain"]
+Kernel: TypeAlias = Literal["area", "cubic"]
+Labels: TypeAlias = Literal["area", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class WorkingGrid:
         size: Pixels along both sides of the window.
         pixel_mm: Side of a working pixel in mm.
         start_mm: Where the window starts along W (left) and H (posterior), in mm from the edge of the field.
+        kernel: How intensities and probabilities are resampled on the way to the slices.
+        labels: How masks are.
     """
 
     shape: tuple[int, int, int]
@@ -34,65 +42,100 @@ class WorkingGrid:
     size: int
     pixel_mm: float
     start_mm: tuple[float, float]
+    kernel: Kernel = "area"
+    labels: Labels = "area"
 
     def forward(self, data: NDArray[Any]) -> SliceArray:
-        """Resample ``(I, J, K)`` to ``(S, H, W)``.
+        """Resample ``(I, J, K)`` to ``(S, H, W)``; values keep their range, outside the field is 0.
 
-        Shrinking averages over the area of a working pixel, enlarging interpolates linearly, so values
-        keep their range and a mask becomes the covered fraction; outside the field is 0.
+        With ``area`` shrinking averages over the area of a working pixel and enlarging interpolates linearly. With
+        ``cubic`` a pixel is the value of the cubic spline at its centre, cut to the range of the data, which the
+        spline overshoots.
         """
-        rows, columns = self._matrices()
-        slices = to_ras(np.asarray(data, np.float32), np.array(self.affine)).transpose(2, 1, 0)  # (S, J, I)
-        return np.ascontiguousarray(rows @ slices @ columns.T)
+        if self.kernel == "area":
+            return self._resample(data, "area")
+        return np.clip(self._resample(data, "cubic"), np.min(data), np.max(data)).astype(np.float32)
+
+    def forward_mask(self, mask: VoxelMask) -> SliceMask:
+        """Resample ``(I, J, K)`` to ``(S, H, W)``: ``area`` wants more than half of a pixel, ``nearest`` its centre."""
+        return self._resample(mask, self.labels) > 0.5
 
     def inverse(self, slices: NDArray[Any]) -> VoxelArray:
-        """Resample ``(S, H, W)`` back to the scan's ``(I, J, K)``; outside the window is 0."""
-        rows, columns = self._matrices(back=True)
+        """Resample ``(S, H, W)`` back to the scan's ``(I, J, K)``; outside the window is 0.
+
+        Always by area or linearly, whatever the kernel of the way there: scores and probabilities never overshoot.
+        """
+        rows, columns = self._matrices("area", back=True)
         data = rows @ np.asarray(slices, np.float32) @ columns.T  # (S, J, I)
         return np.ascontiguousarray(from_ras(data.transpose(2, 1, 0), np.array(self.affine)))
 
-    def _matrices(self, back: bool = False) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _resample(self, data: NDArray[Any], kernel: str) -> SliceArray:
+        rows, columns = self._matrices(kernel)
+        slices = to_ras(np.asarray(data, np.float32), np.array(self.affine)).transpose(2, 1, 0)  # (S, J, I)
+        return np.ascontiguousarray(rows @ slices @ columns.T)
+
+    def _matrices(self, kernel: str, back: bool = False) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Resampling matrices for rows (H) and columns (W)."""
+        make = {"area": _resample_matrix, "cubic": _cubic_matrix, "nearest": _nearest_matrix}[kernel]
         affine = np.array(self.affine)
         width, height, _ = to_ras(np.broadcast_to(np.int8(0), self.shape), affine).shape
         spacing = ras_spacing(affine)
-        made = []
+        matrices = []
         for count, step, start in ((height, spacing[1], self.start_mm[1]), (width, spacing[0], self.start_mm[0])):
             if back:
-                made.append(_resample_matrix(self.size, self.pixel_mm, count, step, -start))
+                matrices.append(make(self.size, self.pixel_mm, count, step, -start))
             else:
-                made.append(_resample_matrix(count, step, self.size, self.pixel_mm, start))
-        return made[0], made[1]
+                matrices.append(make(count, step, self.size, self.pixel_mm, start))
+        return matrices[0], matrices[1]
 
 
-def fit_grid(volume: Volume, brain: VoxelMask, size: int, pixel_mm: float) -> WorkingGrid:
+def fit_grid(
+    volume: Volume,
+    brain: VoxelMask,
+    size: int,
+    pixel_mm: float,
+    *,
+    window: Window = "mm",
+    kernel: Kernel = "area",
+    labels: Labels = "area",
+) -> WorkingGrid:
     """Decide the working grid of a scan.
 
     Args:
         volume: The scan.
         brain: ``(I, J, K)`` mask, not empty.
         size: Pixels along both sides.
-        pixel_mm: Side of a pixel in mm.
+        pixel_mm: Side of a pixel in mm where the window is ``mm``.
+        window: ``mm``: pixels of a fixed size, so that a head keeps its size; ``scan``: the longer side of the field of
+            view becomes the window; ``brain``: the longer side of the brain's box does.
+        kernel: Of intensities.
+        labels: Of masks.
 
     Raises:
         GeometryError: The brain is larger than the window.
     """
     spacing = ras_spacing(volume.affine)
     mask = to_ras(brain, volume.affine)
-    window = size * pixel_mm
-    starts = []
-    for axis, name in ((0, "left-right"), (1, "front-back")):
+    fields = [mask.shape[axis] * spacing[axis] for axis in (0, 1)]
+    boxes = []
+    for axis in (0, 1):
         inside = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        low, high = inside[0] * spacing[axis], (inside[-1] + 1) * spacing[axis]
-        if high - low > window:
+        boxes.append((inside[0] * spacing[axis], (inside[-1] + 1) * spacing[axis]))
+    if window != "mm":
+        pixel_mm = float(max(fields) if window == "scan" else max(high - low for low, high in boxes)) / size
+    side = size * pixel_mm
+    starts = []
+    for field, (low, high), name in zip(fields, boxes, ("left-right", "front-back"), strict=True):
+        if high - low > side * (1 + 1e-9):
             msg = (
-                f"{volume.source}: expected a brain of at most {window:.0f} mm {name}, got {high - low:.0f} mm; "
+                f"{volume.source}: expected a brain of at most {side:.0f} mm {name}, got {high - low:.0f} mm; "
                 "check the voxel size in the header and the brain mask"
             )
             raise GeometryError(msg)
-        centred = (mask.shape[axis] * spacing[axis] - window) / 2
-        starts.append(float(np.clip(centred, high - window, low)))
-    return WorkingGrid(volume.shape, volume.affine.tolist(), size, pixel_mm, (starts[0], starts[1]))
+        centred = (low + high - side) / 2 if window == "brain" else (field - side) / 2
+        starts.append(float(np.clip(centred, high - side, low)))
+    affine = volume.affine.tolist()
+    return WorkingGrid(volume.shape, affine, size, pixel_mm, (starts[0], starts[1]), kernel, labels)
 
 
 def _resample_matrix(n_in: int, step_in: float, n_out: int, step_out: float, start: float) -> NDArray[np.float32]:
@@ -111,3 +154,26 @@ def _resample_matrix(n_in: int, step_in: float, n_out: int, step_out: float, sta
     matrix = np.clip(1 - np.abs(position[:, None] - np.arange(n_in)), 0, None)
     matrix[(centres < 0) | (centres > n_in * step_in)] = 0
     return matrix.astype(np.float32)
+
+
+def _cubic_matrix(n_in: int, step_in: float, n_out: int, step_out: float, start: float) -> NDArray[np.float32]:
+    """As :func:`_resample_matrix`, but every output pixel is the interpolating cubic spline at its centre."""
+    ratio = step_out / step_in
+    first = start / step_in + ratio / 2 - 0.5
+    along = np.diag([ratio, 1])
+    spline = ndimage.affine_transform(np.eye(n_in), along, [first, 0], (n_out, n_in), order=3, mode="nearest")
+    return np.asarray(spline * _in_field(n_in, step_in, n_out, step_out, start)[:, None], np.float32)
+
+
+def _nearest_matrix(n_in: int, step_in: float, n_out: int, step_out: float, start: float) -> NDArray[np.float32]:
+    """As :func:`_resample_matrix`, but every output pixel is the input pixel that holds its centre."""
+    centres = start + step_out * (np.arange(n_out) + 0.5)
+    holder = np.clip(np.floor(centres / step_in), 0, n_in - 1)
+    inside = _in_field(n_in, step_in, n_out, step_out, start)[:, None]
+    return ((holder[:, None] == np.arange(n_in)) & inside).astype(np.float32)
+
+
+def _in_field(n_in: int, step_in: float, n_out: int, step_out: float, start: float) -> NDArray[np.bool_]:
+    """Which output pixels ``(n_out,)`` have their centre on the line."""
+    centres = start + step_out * (np.arange(n_out) + 0.5)
+    return (centres >= 0) & (centres <= n_in * step_in)

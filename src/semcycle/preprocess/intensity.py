@@ -1,6 +1,7 @@
-"""Intensity: scans come in arbitrary units, methods work in [0, 1]."""
+"""Intensity: scans come in arbitrary units, methods work in [0, 1] (ambiguity A18)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,12 @@ from numpy.typing import NDArray
 
 from semcycle.errors import VolumeError
 from semcycle.types import VoxelArray, VoxelMask
-from semcycle.volume import Volume
+from semcycle.volume import Volume, axial_axis
 
 MEDIAN_LEVEL = 0.35
 """Where ``median`` puts the brain's median: T2 CSF and lesions reach 1.2 to 2.5 times the median, so they fit."""
+QUANTILES = 21
+"""Of a reference histogram: 0, 5, ... 100 %."""
 
 
 @dataclass(frozen=True)
@@ -20,25 +23,38 @@ class IntensityScale:
 
     Attributes:
         zero: Scanner units that become 0 (the background's level).
-        unit: Scanner units above ``zero`` that become 1; brighter is clipped.
+        unit: Scanner units above ``zero`` that become 1, brighter is clipped; or one for each slice along ``axis``.
+        axis: Voxel axis of the scan along which its axial slices are stacked.
+        curve: Levels in [0, 1] after that, and the levels they are moved to, both rising; ``None`` moves none.
     """
 
     zero: float
-    unit: float
+    unit: float | list[float]
+    axis: int = 2
+    curve: tuple[list[float], list[float]] | None = None
 
     def forward(self, data: NDArray[Any]) -> VoxelArray:
-        """Scanner units -> [0, 1], clipped."""
-        return np.clip((np.asarray(data, np.float32) - self.zero) / self.unit, 0, 1).astype(np.float32)
+        """Scanner units ``(I, J, K)`` -> [0, 1], clipped."""
+        levels = np.clip((np.asarray(data, np.float32) - self.zero) / self._units(), 0, 1)
+        return (levels if self.curve is None else np.interp(levels, *self.curve)).astype(np.float32)
 
     def inverse(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """[0, 1] -> scanner units."""
-        return (np.asarray(values, np.float32) * self.unit + self.zero).astype(np.float32)
+        """[0, 1] -> scanner units ``(I, J, K)``."""
+        levels = np.asarray(values, np.float32)
+        if self.curve is not None:
+            levels = np.interp(levels, *self.curve[::-1]).astype(np.float32)
+        return (levels * self._units() + self.zero).astype(np.float32)
+
+    def _units(self) -> float | NDArray[np.float32]:
+        if not isinstance(self.unit, list):
+            return self.unit
+        return np.asarray(self.unit, np.float32).reshape([-1 if axis == self.axis else 1 for axis in range(3)])
 
 
 def fit_scale(
     volume: Volume, brain: VoxelMask, zero: float, method: str, percentile: float, scope: str
 ) -> IntensityScale:
-    """Decide the intensity scale of a scan (ambiguity A18).
+    """Decide the intensity scale of a scan.
 
     Args:
         volume: The scan.
@@ -47,20 +63,46 @@ def fit_scale(
         method: ``"percentile"``: that percentile becomes 1 (the reference code clips at the 99.8th);
             ``"median"``: the median becomes ``MEDIAN_LEVEL``, steadier where a lesion fills the top percentiles.
         percentile: Which one, in (0, 100].
-        scope: ``"brain"``: over the brain's voxels; ``"volume"``: over all voxels, as the reference code does.
+        scope: ``"brain"``: over the brain's voxels; ``"volume"``: over all voxels, as the reference code does;
+            ``"slice"``: over the brain of each axial slice, by itself. A slice without anything above the background
+            stays 0.
 
     Raises:
         VolumeError: The brain has no contrast.
     """
-    values = volume.data[brain] if scope == "brain" else volume.data.ravel()
-    if method == "median":
-        unit = (float(np.median(values)) - zero) / MEDIAN_LEVEL
-    else:
-        unit = float(np.percentile(values, percentile)) - zero
-    if not unit > 0 or np.ptp(volume.data[brain]) == 0:
+
+    def unit(values: NDArray[np.float32]) -> float:
+        if method == "median":
+            return (float(np.median(values)) - zero) / MEDIAN_LEVEL
+        return float(np.percentile(values, percentile)) - zero
+
+    whole = unit(volume.data.ravel() if scope == "volume" else volume.data[brain])
+    if not whole > 0 or np.ptp(volume.data[brain]) == 0:
         msg = (
             f"{volume.source}: expected intensities above the background ({zero:g}) in the brain, got none; check the "
             "scan"
         )
         raise VolumeError(msg)
-    return IntensityScale(zero, unit)
+    if scope != "slice":
+        return IntensityScale(zero, whole)
+    axis = axial_axis(volume.affine)
+    slices = zip(np.moveaxis(volume.data, axis, 0), np.moveaxis(brain, axis, 0), strict=True)
+    units = [unit(data[inside]) if inside.any() else 0.0 for data, inside in slices]
+    return IntensityScale(zero, [one if one > 0 else whole for one in units], axis)
+
+
+def match_histogram(scale: IntensityScale, values: NDArray[np.float32], reference: Sequence[float]) -> IntensityScale:
+    """Extend a scale so that the quantiles of a brain become those of a reference.
+
+    Args:
+        scale: Without a curve.
+        values: ``(N,)`` of the brain, on that scale.
+        reference: Rising levels in [0, 1], quantiles at equal steps from 0 to 100 %.
+    """
+    own, first = np.unique(quantiles(values, len(reference)), return_index=True)  # equal levels have no way back
+    return replace(scale, curve=(own.tolist(), np.asarray(reference, float)[first].tolist()))
+
+
+def quantiles(values: NDArray[Any], count: int = QUANTILES) -> NDArray[np.float64]:
+    """``(count,)`` quantiles at equal steps from 0 to 100 %."""
+    return np.asarray(np.quantile(np.asarray(values, np.float64), np.linspace(0, 1, count)), np.float64)

@@ -1,6 +1,6 @@
 """The steps from a scan to working slices, as one recorded and invertible decision."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +18,9 @@ from semcycle.preprocess.brain_mask import (
     looks_stripped,
     stripped_brain_mask,
 )
-from semcycle.preprocess.geometry import WorkingGrid, fit_grid
-from semcycle.preprocess.intensity import IntensityScale, fit_scale
+from semcycle.preprocess.denoise import smooth_by_curvature
+from semcycle.preprocess.geometry import Kernel, Labels, Window, WorkingGrid, fit_grid
+from semcycle.preprocess.intensity import IntensityScale, fit_scale, match_histogram
 from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
 from semcycle.volume import Volume
 
@@ -32,18 +33,46 @@ class PreprocessSettings(Config):
     size: int = Field(128, ge=16, le=1024, multiple_of=16)
     """Pixels along both sides of a slice."""
     pixel_mm: float = Field(1.875, gt=0)
-    """Side of a pixel in mm; 128 of them span the 240 mm field of BraTS (A17)."""
+    """Side of a pixel in mm where ``window`` is ``mm``; 128 of them span the 240 mm field of BraTS (A17)."""
+    window: Window = "mm"
+    """What the slices show (A17). ``mm``: pixels of ``pixel_mm``, so that a head keeps its size from scanner to
+    scanner; ``scan``: the longer side of the scan's field of view fills the slice; ``brain``: the longer side of the
+    brain's box does."""
+    resampling: Kernel = "area"
+    """How images and tissue maps become slices (A17): ``area`` averages over a pixel; ``cubic`` reads the cubic spline
+    at its centre, without smoothing before, and cuts the overshoot, as Baur's code does."""
+    labels: Labels = "area"
+    """How masks become slices (A17): more than half of a pixel inside, or (``nearest``) its centre."""
+    lesion_labels: tuple[int, ...] | None = None
+    """Which labels of the experts' masks are the lesion to be found (A16), such as ``4`` for BraTS' enhancing tumour or
+    ``1,4`` for its core; none takes all. Slices and voxels of other labels are never shown to a method as healthy, and
+    when scores are counted they are not lesion."""
     slices: tuple[int, int] | None = None
     """Window of axial slices FIRST:LAST from the foot, LAST excluded, that a store keeps (A15: 20:130 of BraTS' 155);
     none keeps all. Predictions always cover every slice with brain."""
     bias: Literal["none", "n4"] = "none"
     """Whether a smooth bias field is taken out before the intensity is scaled."""
+    denoise: Literal["none", "curvature"] = "none"
+    """``curvature``: three steps of curvature flow over the whole scan before anything else, as Baur's code does with
+    real scans (A18)."""
     intensity: Literal["percentile", "median"] = "percentile"
     """What fixes the intensity scale (A18)."""
     percentile: float = Field(99.8, gt=0, le=100)
     """The percentile that becomes 1."""
-    intensity_scope: Literal["brain", "volume"] = "brain"
-    """Whether the percentile is taken in the brain or over the whole scan (A18)."""
+    intensity_scope: Literal["brain", "volume", "slice"] = "brain"
+    """Where the percentile or median is taken: in the brain, over the whole scan, or in each slice's brain by itself
+    (A18)."""
+    histogram: tuple[float, ...] | None = None
+    """Rising levels in [0, 1]: quantiles of a reference at equal steps from 0 to 100 %, to which every brain's own are
+    moved (A18). ``semcycle prepare --match STORE`` takes those of a store."""
+
+    @field_validator("histogram")
+    @classmethod
+    def _rises(cls, levels: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if levels is not None and (len(levels) < 2 or levels[0] < 0 or levels[-1] > 1 or (np.diff(levels) <= 0).any()):
+            msg = f"expected at least 2 rising levels in [0, 1], got {levels}"
+            raise ValueError(msg)
+        return levels
 
     @field_validator("slices", mode="before")
     @classmethod
@@ -54,6 +83,34 @@ class PreprocessSettings(Config):
             msg = "expected FIRST:LAST, slices from the foot, FIRST below LAST"
             raise ValueError(msg)
         return window
+
+    @field_validator("lesion_labels", "histogram", mode="before")
+    @classmethod
+    def _read_numbers(cls, value: Any) -> Any:
+        """Numbers may be written as text: ``1,4``."""
+        return value.split(",") if isinstance(value, str) else value
+
+    def identity(self) -> dict[str, Any]:
+        """What a store records and hashes: options newer than the first stores only where they were set.
+
+        So a store, and the runs that name its hash, stay what they are when semcycle gains options.
+        """
+        known = type(self).model_fields
+        unchanged = {name for name in known if name not in FIRST and getattr(self, name) == known[name].default}
+        return self.model_dump(mode="json", exclude=unchanged)
+
+    def differences(self, other: "PreprocessSettings") -> list[str]:
+        """Settings in which slices prepared with the two differ, as ``size 96, not 128``.
+
+        The window of slices and the choice of labels are left out: they change which slices there are and what counts
+        as lesion, not what a method sees.
+        """
+        ours, theirs = (one.model_dump(mode="json", exclude={"slices", "lesion_labels"}) for one in (self, other))
+        return [f"{name} {ours[name]}, not {theirs[name]}" for name in ours if ours[name] != theirs[name]]
+
+
+FIRST = frozenset({"modality", "size", "pixel_mm", "slices", "bias", "intensity", "percentile", "intensity_scope"})
+"""The settings that every store has recorded since the first."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +124,13 @@ class PreprocessRecord:
     """5th and 95th percentile of the bias field in the brain; ``None`` where it was not corrected."""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain numbers and lists."""
-        return asdict(self)
+        """As plain numbers and lists; options newer than the first stores only where they are not at their default."""
+        content = asdict(self)
+        for name, part in (("grid", self.grid), ("scale", self.scale)):
+            for option in fields(part):
+                if content[name][option.name] == option.default:
+                    del content[name][option.name]
+        return content
 
 
 @dataclass(frozen=True)
@@ -91,8 +153,11 @@ class Prepared:
 
     def to_scanner(self, slices: NDArray[Any]) -> VoxelArray:
         """Bring ``(S, H, W)`` intensities in [0, 1] to the scan's grid, units and bias field."""
-        native = self.record.scale.inverse(self.to_native(slices))
-        return native if self.bias_field is None else native * self.bias_field
+        scale = self.record.scale
+        native = scale.inverse(self.to_native(slices))
+        if self.bias_field is not None:
+            native = (native - np.float32(scale.zero)) * self.bias_field + np.float32(scale.zero)
+        return np.where(self.brain_native, native, np.float32(scale.zero))
 
     def to_native(self, slices: NDArray[Any]) -> VoxelArray:
         """Bring ``(S, H, W)`` back to the scan's grid, 0 outside the brain."""
@@ -116,15 +181,27 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
     brain, zero, method = _find_brain(volume, brain)
     checked = check_mask(brain, volume, method)
     field, bias_range = None, None
+    if settings.denoise == "curvature":
+        volume = replace(volume, data=smooth_by_curvature(volume.data, volume.spacing))
     if settings.bias == "n4":
         field = fit_bias(volume.data - zero, volume.spacing, brain)
         low, high = np.percentile(field[brain], [5, 95])
         volume = replace(volume, data=(volume.data - zero) / field + zero)
         bias_range = (round(float(low), 4), round(float(high), 4))
-    grid = fit_grid(volume, brain, settings.size, settings.pixel_mm)
+    grid = fit_grid(
+        volume,
+        brain,
+        settings.size,
+        settings.pixel_mm,
+        window=settings.window,
+        kernel=settings.resampling,
+        labels=settings.labels,
+    )
     scale = fit_scale(volume, brain, zero, settings.intensity, settings.percentile, settings.intensity_scope)
+    if settings.histogram is not None:
+        scale = match_histogram(scale, scale.forward(volume.data)[brain], settings.histogram)
     image = grid.forward(np.where(brain, scale.forward(volume.data), np.float32(0)))
-    mask = grid.forward(brain) > 0.5
+    mask = grid.forward_mask(brain)
     record = PreprocessRecord(grid, scale, checked, bias_range)
     return Prepared(np.where(mask, image, np.float32(0)), mask, brain, record, field)
 

@@ -133,6 +133,10 @@ def _common_settings(stores: Sequence[SliceStore]) -> dict[str, Any]:
         raise StoreError(msg)
     for store in stores[1:]:
         check_alike(stores[0], store)
+        ours, theirs = stores[0].preprocess.lesion_labels, store.preprocess.lesion_labels
+        if ours != theirs:
+            msg = f"{store.folder}: expected lesion_labels {ours} as in {stores[0].folder}, got {theirs}; prepare again"
+            raise StoreError(msg)
     without = [store.folder for store in stores if not store.has_tissue]
     if 0 < len(without) < len(stores):
         msg = f"{without[0]}: expected tissue maps in all stores or in none, got none here; prepare them alike"
@@ -153,6 +157,7 @@ def _thin(case: CaseSlices, every: int, start: int) -> CaseSlices:
         slice_index=case.slice_index[keep],
         lesion_voxels=case.lesion_voxels[keep],
         tissue=None if case.tissue is None else case.tissue[keep],
+        other=None if case.other is None else case.other[keep],
     )
 
 
@@ -167,10 +172,10 @@ def _vary(case: CaseSlices, settings: AugmentationSettings, copy: int) -> CaseSl
 
     step, row, column = voxel_size(case.record)
     affine = np.diag([row, column, step, 1.0])
-    labels = {"brain": case.brain, "lesion": case.lesion} | ({} if case.tissue is None else {"tissue": case.tissue})
+    labels = {"brain": case.brain, "lesion": case.lesion, "tissue": case.tissue, "other": case.other}
     subject = tio.Subject(
         image=tio.ScalarImage(tensor=volume(case.image), affine=affine),
-        **{name: tio.LabelMap(tensor=volume(data), affine=affine) for name, data in labels.items()},
+        **{name: tio.LabelMap(tensor=volume(data), affine=affine) for name, data in labels.items() if data is not None},
     )
     seed = int(object_hash([settings.seed, case.record.case_id, copy])[:12], 16)
     with torch.random.fork_rng(devices=[]):
@@ -182,12 +187,14 @@ def _vary(case: CaseSlices, settings: AugmentationSettings, copy: int) -> CaseSl
 
     brain = slices("brain")[:, 0] > 0
     lesion = (slices("lesion")[:, 0] > 0) & brain
+    other = None if case.other is None else (slices("other")[:, 0] > 0) & brain
+    marked = lesion if other is None else lesion | other
     image = np.where(brain, np.maximum(slices("image")[:, 0], 0), 0)
     before = float(np.median(np.asarray(case.image, np.float32)[case.brain > 0]))
     image = np.clip(image * (before / max(float(np.median(image[brain])), 1e-3)), 0, 1)
     shown = np.flatnonzero(brain.any(axis=(1, 2)))
     # the count at the scan's own resolution is of the unmoved lesion; slices the moved one reaches count too
-    traces = np.maximum(case.lesion_voxels, lesion.sum(axis=(1, 2)))
+    traces = np.maximum(case.lesion_voxels, marked.sum(axis=(1, 2)))
     return replace(
         case,
         image=image[shown].astype(np.float16),
@@ -196,6 +203,7 @@ def _vary(case: CaseSlices, settings: AugmentationSettings, copy: int) -> CaseSl
         slice_index=np.asarray(case.slice_index)[shown],
         lesion_voxels=traces[shown].astype(np.int32),
         tissue=None if case.tissue is None else np.where(brain[:, None], slices("tissue"), 0)[shown].astype(np.uint8),
+        other=None if other is None else other[shown].astype(np.uint8),
     )
 
 

@@ -16,8 +16,8 @@ from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
 from semcycle.store.slice_store import MANIFEST, CaseRecord, CaseSlices, read_record, write_case, write_manifest
 from semcycle.tissue.base import TissueProvider
 from semcycle.tissue.plausibility import tissue_quality
-from semcycle.types import SliceMask
-from semcycle.volume import load_mask, load_volume, to_ras
+from semcycle.types import SliceMask, VoxelMask
+from semcycle.volume import Volume, labels_inside, load_like, load_mask, load_volume, to_ras
 
 SETTINGS = "settings.json"
 """Written first, so that an unfinished store is never continued with other settings."""
@@ -52,7 +52,7 @@ def prepare(
     """
     description = {
         "cohort": cohort,
-        "preprocess": settings.model_dump(mode="json"),
+        "preprocess": settings.identity(),
         "tissue": tissue.describe() if tissue else {"provider": "none"},
     }
     _claim_folder(folder, description)
@@ -106,12 +106,13 @@ def _make_slices(case: Case, settings: PreprocessSettings, tissue: TissueProvide
     brain_mask = load_mask(case.brain_mask, volume, "brain mask") if case.brain_mask else None
     prepared = preprocess(volume, settings, brain_mask)
     grid = prepared.record.grid
-    lesion_native = load_mask(case.lesion, volume, "lesion mask") if case.lesion else np.zeros(volume.shape, bool)
-    lesion = grid.forward(lesion_native) > 0.5
+    lesion_native, other_native = _read_lesion(case, volume, settings)
+    abnormal = lesion_native | other_native
+    lesion, other = grid.forward_mask(lesion_native), grid.forward_mask(other_native)
     # counted at the scan's resolution: a slice with any trace of lesion is not lesion-free (A15)
-    lesion_voxels = to_ras(lesion_native, volume.affine).sum(axis=(0, 1))
-    maps = tissue.maps(case, volume, prepared.brain_native, lesion_native).to_slices(grid) if tissue else None
-    quality, flags = tissue_quality(maps, prepared.image, prepared.brain, lesion) if maps is not None else ({}, [])
+    lesion_voxels = to_ras(abnormal, volume.affine).sum(axis=(0, 1))
+    maps = tissue.maps(case, volume, prepared.brain_native, abnormal).to_slices(grid) if tissue else None
+    quality, flags = ({}, []) if maps is None else tissue_quality(maps, prepared.image, prepared.brain, lesion | other)
     flags = [*volume.warnings, *prepared.record.brain.warnings, *flags]
     keep = _kept_slices(prepared.brain, settings.slices)
     if not keep.size:
@@ -138,7 +139,21 @@ def _make_slices(case: Case, settings: PreprocessSettings, tissue: TissueProvide
         slice_index=keep.astype(np.int32),
         lesion_voxels=lesion_voxels[keep].astype(np.int32),
         tissue=None if maps is None else np.rint(maps[keep] * 255).astype(np.uint8),
+        other=None if settings.lesion_labels is None else other[keep].astype(np.uint8),
     )
+
+
+def _read_lesion(case: Case, volume: Volume, settings: PreprocessSettings) -> tuple[VoxelMask, VoxelMask]:
+    """The lesion to be found, and what the expert marked besides (A16); both ``(I, J, K)``."""
+    nothing = np.zeros(volume.shape, bool)
+    if case.lesion is None:
+        return nothing, nothing
+    if settings.lesion_labels is None:
+        return load_mask(case.lesion, volume, "lesion mask"), nothing
+    labels = load_like(case.lesion, volume, "lesion mask")
+    marked = labels_inside(labels, str(case.lesion), "lesion mask")
+    lesion = marked & np.isin(np.rint(labels), settings.lesion_labels)
+    return lesion, marked & ~lesion
 
 
 def _kept_slices(brain: SliceMask, window: tuple[int, int] | None) -> NDArray[np.intp]:
@@ -154,7 +169,7 @@ def _fingerprint(case: Case, settings: PreprocessSettings, tissue: TissueProvide
         sources += tissue.files(case)
     hashes = [file_hash(path) if path is not None and path.is_file() else None for path in sources]
     described = tissue.describe() if tissue else None
-    return object_hash([settings.model_dump(mode="json"), described, case.subject, case.group, hashes])
+    return object_hash([settings.identity(), described, case.subject, case.group, hashes])
 
 
 def _claim_folder(folder: Path, description: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ tensor              shape, type     meaning
 ``lesion``          S,H,W  uint8    1 where more than half of the pixel is lesion
 ``tissue``          S,3,H,W uint8   GM, WM, CSF probability * 255 (absent in a store without tissue maps)
 ``slice_index``     S      int32    index of the slice from the foot in the scan
-``lesion_voxels``   S      int32    lesion voxels of the slice at the scan's own resolution
+``lesion_voxels``   S      int32    voxels of any label of the slice at the scan's own resolution
+``other``           S,H,W  uint8    1 where the expert's label is none of ``lesion_labels`` (absent without them)
 ==================  ==============  =======================================================================
 
 and its :class:`CaseRecord` as JSON in the header. ``manifest.json`` names the cases, the hash of every file
@@ -80,13 +81,19 @@ class CaseSlices:
     slice_index: NDArray[np.int32]
     lesion_voxels: NDArray[np.int32]
     tissue: NDArray[np.uint8] | None = None
+    other: NDArray[np.uint8] | None = None
+
+    @property
+    def abnormal(self) -> NDArray[np.bool_]:
+        """``(S, H, W)`` what an expert marked, as the lesion to be found or as anything else."""
+        lesion = np.asarray(self.lesion) > 0
+        return lesion if self.other is None else lesion | (np.asarray(self.other) > 0)
 
 
 def write_case(folder: Path, case: CaseSlices) -> Path:
     """Write one case file atomically and return its path."""
     arrays = {name: getattr(case, name) for name in ("image", "brain", "lesion", "slice_index", "lesion_voxels")}
-    if case.tissue is not None:
-        arrays["tissue"] = case.tissue
+    arrays |= {name: array for name in ("tissue", "other") if (array := getattr(case, name)) is not None}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     # one metadata entry only: safetensors writes several in random order, and equal cases shall be equal bytes
     path = folder / f"{case.record.case_id}.safetensors"
@@ -223,8 +230,7 @@ def check_alike(first: SliceStore, other: SliceStore) -> None:
     Raises:
         StoreError: They were; the settings are named.
     """
-    ours, theirs = (store.preprocess.model_dump(exclude={"slices"}) for store in (first, other))
-    if differing := [f"{key} {theirs[key]}, not {ours[key]}" for key in ours if ours[key] != theirs[key]]:
+    if differing := other.preprocess.differences(first.preprocess):
         shown = "; ".join(differing)
         msg = f"{other.folder}: expected a store prepared like {first.folder}, got {shown}; prepare it again"
         raise StoreError(msg)

@@ -15,7 +15,6 @@ from semcycle.methods.base import Batch, Reconstructed, Reconstruction
 from semcycle.methods.intensity import Intensity, IntensitySettings
 from semcycle.prediction.postprocess import find_preset
 from semcycle.prediction.reconstruct import reconstruct_slices
-from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import sample_figure
 from semcycle.scoring.evaluate import Contestant, ScoreTable, evaluate
@@ -237,9 +236,7 @@ def check_preprocess(checkpoint: Checkpoint, store: SliceStore) -> None:
     Raises:
         CheckpointError: The settings differ; they are named.
     """
-    theirs = checkpoint.preprocess.model_dump(mode="json", exclude={"slices"})
-    ours = PreprocessSettings.model_validate(store.settings["preprocess"]).model_dump(mode="json", exclude={"slices"})
-    differing = [f"{key} {theirs[key]}, store {ours[key]}" for key in theirs if theirs[key] != ours[key]]
+    differing = store.preprocess.differences(checkpoint.preprocess)
     if differing:
         msg = (
             f"{checkpoint.folder}: expected a store prepared like the training slices, got {store.folder} with other "

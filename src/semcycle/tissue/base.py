@@ -29,7 +29,10 @@ class TissueMaps:
 
     def to_slices(self, grid: WorkingGrid) -> TissueSlices:
         """Resample to working slices ``(S, 3, H, W)``; the sum stays at most 1."""
-        return np.stack([grid.forward(tissue) for tissue in self.data], axis=1)
+        slices = np.stack([grid.forward(tissue) for tissue in self.data], axis=1)
+        if grid.kernel == "cubic":  # each map keeps to [0, 1], their sum need not
+            slices /= np.maximum(slices.sum(axis=1, keepdims=True), 1)
+        return slices
 
 
 class TissueProvider(Protocol):

@@ -26,6 +26,8 @@ class SliceSettings(Config):
     high in the head and never show the ventricles."""
     lesion_margin: int = Field(3, ge=0)
     """Pixels around a lesion that ``mask`` leaves out as well."""
+    slice_margin: int = Field(0, ge=0)
+    """So many slices above and below one with a lesion are dropped as well by ``drop``."""
     min_brain: float = Field(0.01, ge=0, lt=1)
     """Share of a slice's pixels that must be brain."""
     leave_out_flagged: bool = False
@@ -97,7 +99,7 @@ def pack_slices(store: SliceStore, case_ids: Sequence[str], settings: SliceSetti
         part = slice(start, start + len(picked))
         made["image"][part, 0] = case.image[picked]
         made["brain"][part, 0] = case.brain[picked]
-        made["valid"][part, 0] = ~_grow(case.lesion[picked] > 0, settings.lesion_margin)
+        made["valid"][part, 0] = ~_grow(case.abnormal[picked], settings.lesion_margin)
         if case.tissue is not None and with_tissue:
             made["tissue"][part] = case.tissue[picked]
         start += len(picked)
@@ -175,8 +177,14 @@ def _choose(case: CaseSlices, settings: SliceSettings) -> NDArray[np.intp]:
     """Indices of a case's slices that train."""
     wanted = case.brain.mean(axis=(1, 2)) >= settings.min_brain
     if settings.lesions == "drop":
-        wanted &= case.lesion_voxels == 0
+        wanted &= ~_near(case.slice_index, case.slice_index[case.lesion_voxels > 0], settings.slice_margin)
     return np.flatnonzero(wanted)
+
+
+def _near(index: NDArray[np.int32], marked: NDArray[np.int32], margin: int) -> NDArray[np.bool_]:
+    """Which slices ``(S,)`` are marked or at most ``margin`` slices away from a marked one."""
+    apart = np.abs(np.asarray(index)[:, None] - np.asarray(marked))
+    return np.asarray((apart <= margin).any(axis=1))
 
 
 def _grow(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
