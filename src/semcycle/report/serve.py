@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import mimetypes
-import shutil
+import io
+from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from semcycle.errors import LayoutError
@@ -64,15 +65,7 @@ def make_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
     Raises:
         OSError: The port is taken.
     """
-    root = folder.resolve(strict=True)
-
-    class Handler(FolderHandler):
-        pass
-
-    server = ThreadingHTTPServer((HOST, port), Handler)
-    Handler.root = root
-    Handler.names = (f"{HOST}:{server.server_port}", f"localhost:{server.server_port}")
-    return server
+    return ThreadingHTTPServer((HOST, port), partial(FolderHandler, directory=str(folder.resolve(strict=True))))
 
 
 def find_file(root: Path, address: str) -> Path | None:
@@ -90,29 +83,36 @@ def find_file(root: Path, address: str) -> Path | None:
     except (OSError, ValueError):
         return None
     if path.is_dir():
-        path = path / "index.html"
-        path = path.resolve()
+        path = (path / "index.html").resolve()
     return path if path.is_file() and path.is_relative_to(root) else None
 
 
-class FolderHandler(BaseHTTPRequestHandler):
-    """Answers requests for the files of ``root`` that call this machine by one of ``names``."""
+class FolderHandler(SimpleHTTPRequestHandler):
+    """Answers requests for the files of its ``directory`` that call this machine by its own name."""
 
-    root: Path
-    names: tuple[str, ...]
     server_version = "semcycle"
     sys_version = ""
 
-    def do_GET(self) -> None:
-        """Send a file."""
-        self._answer(body=True)
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        """Refuse requests that came by another name: a page elsewhere may have had that name point here."""
+        port = self.connection.getsockname()[1]
+        if self.headers.get("Host", "") not in (f"{HOST}:{port}", f"localhost:{port}"):
+            self.send_error(HTTPStatus.FORBIDDEN)
+        elif urlsplit(self.path).path == "/favicon.ico":
+            self.send_response(HTTPStatus.NO_CONTENT)
+            self.end_headers()
+        else:
+            return super().send_head()
+        return None
 
-    def do_HEAD(self) -> None:
-        """Send a file's headers."""
-        self._answer(body=False)
+    def translate_path(self, path: str) -> str:
+        """The file to send, or an empty name, which is found nowhere; never a folder, so none is listed."""
+        return str(find_file(Path(self.directory), path) or "")
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
-        """Stay silent."""
+    def guess_type(self, path: Any) -> str:
+        """Type of a file; texts are UTF-8."""
+        kind = super().guess_type(path)
+        return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
     def end_headers(self) -> None:
         """Add what keeps a page from reaching out, and others from reaching in."""
@@ -120,27 +120,5 @@ class FolderHandler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         super().end_headers()
 
-    def _answer(self, *, body: bool) -> None:
-        if self.headers.get("Host", "") not in self.names:
-            self.send_error(HTTPStatus.FORBIDDEN)
-            return
-        if urlsplit(self.path).path == "/favicon.ico":
-            self.send_response(HTTPStatus.NO_CONTENT)
-            self.end_headers()
-            return
-        path = find_file(self.root, self.path)
-        try:
-            stream = path.open("rb") if path else None
-        except OSError:
-            stream = None
-        if path is None or stream is None:
-            self.send_error(HTTPStatus.NOT_FOUND)
-            return
-        with stream:
-            self.send_response(HTTPStatus.OK)
-            kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-            self.send_header("Content-Type", f"{kind}; charset=utf-8" if kind.startswith("text/") else kind)
-            self.send_header("Content-Length", str(path.stat().st_size))
-            self.end_headers()
-            if body:
-                shutil.copyfileobj(stream, self.wfile)
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
+        """Stay silent."""
