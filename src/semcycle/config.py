@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,9 +12,19 @@ from semcycle.errors import SettingsError
 
 
 class Config(BaseModel):
-    """Base of the settings in a recipe: strict, frozen, unknown keys are errors."""
+    """Base of all settings: strict, frozen, unknown keys are errors; a docstring below a field is its description.
+
+    A subclass that gives a field another default alone keeps the description.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **keywords: Any) -> None:
+        super().__pydantic_init_subclass__(**keywords)
+        for base in cls.__mro__[1:]:
+            for name, field in getattr(base, "__pydantic_fields__", {}).items():
+                cls.model_fields[name].description = cls.model_fields[name].description or field.description
 
 
 Settings = TypeVar("Settings", bound=BaseModel)

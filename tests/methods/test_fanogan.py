@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from semcycle.methods.base import Batch
-from semcycle.methods.fanogan import FAnoGAN, FAnoGANSettings
-from semcycle.methods.networks.fanogan import Critic, gradient_penalty
+from semcycle.methods.fanogan import Critic, FAnoGAN, FAnoGANSettings, gradient_penalty
 from semcycle.training import train
 from semcycle.training.checkpoint import load_checkpoint
 from semcycle.training.recipe import load_recipe, parse_recipe

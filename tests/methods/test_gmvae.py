@@ -8,8 +8,7 @@ from torch import nn
 
 from semcycle.errors import RecipeError
 from semcycle.methods.base import Batch
-from semcycle.methods.gmvae import GMVAE, GMVAESettings, class_posterior, negative_bound, total_variation
-from semcycle.methods.networks.gmvae import Mixture
+from semcycle.methods.gmvae import GMVAE, GMVAESettings, Mixture, class_posterior, negative_bound, total_variation
 from semcycle.training import train
 from semcycle.training.recipe import load_recipe, parse_recipe
 

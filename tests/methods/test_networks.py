@@ -1,22 +1,16 @@
 """Networks: parameter counts, sizes, receptive fields, output ranges and errors."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from semcycle.methods.networks import (
-    DISCRIMINATORS,
-    GENERATORS,
-    UNet,
-    build_discriminator,
-    build_generator,
-    init_weights,
-)
-from semcycle.methods.networks.blocks import ResidualBlock, make_norm
-from semcycle.methods.networks.cyclegan import CycleGANGenerator
-from semcycle.methods.networks.johnson import JohnsonGenerator
-from semcycle.methods.networks.patchgan import PatchGAN, PixelDiscriminator, receptive_field
-from semcycle.methods.networks.pix2pix import Pix2PixUNet128
+from semcycle.methods.cycle import SynthesisSettings
+from semcycle.methods.networks.blocks import ResidualBlock, init_weights, make_norm
+from semcycle.methods.networks.discriminators import DISCRIMINATORS, PatchGAN, PixelDiscriminator
+from semcycle.methods.networks.generators import GENERATORS, CycleGANGenerator, JohnsonGenerator, Pix2PixUNet128
+from semcycle.methods.networks.unet import UNet
 
 NORMS = ["batch", "instance", "group", "none"]
 
@@ -136,7 +130,7 @@ class TestShapes:
     @pytest.mark.parametrize("norm", NORMS)
     @pytest.mark.parametrize("name", GENERATORS)
     def test_generators(self, name, norm):
-        network = build_generator(name, 4, base=4, norm=norm)
+        network = GENERATORS[name](4, base=4, norm=norm)
         assert network(torch.rand(2, 4, 128, 128)).shape == (2, 1, 128, 128)
 
     @pytest.mark.parametrize("upsample", ["deconv", "nearest"])
@@ -162,13 +156,21 @@ class TestShapes:
     @pytest.mark.parametrize("norm", NORMS)
     @pytest.mark.parametrize("name", DISCRIMINATORS)
     def test_discriminators(self, name, norm):
-        network = build_discriminator(name, 4, base=4, norm=norm)
+        network = DISCRIMINATORS[name](4, base=4, norm=norm)
         assert network(torch.rand(2, 4, 64, 48)).shape == {"patchgan": (2, 1, 6, 4), "pixel": (2, 1, 64, 48)}[name]
 
     @pytest.mark.parametrize("layers", [1, 3, 5])
     def test_smallest_patchgan_input(self, layers):
         network = PatchGAN(base=2, layers=layers)
         assert network(torch.rand(1, 1, 3 * 2**layers, 3 * 2**layers)).shape == (1, 1, 1, 1)
+
+
+def receptive_field(layers):
+    """Side of the patch that one logit of PatchGAN sees."""
+    field = 7  # the two unstrided 4x4 convolutions at the end
+    for _ in range(layers):
+        field = 2 * (field - 1) + 4
+    return field
 
 
 class TestReceptiveField:
@@ -197,7 +199,7 @@ class TestValues:
     @pytest.mark.parametrize("name", GENERATORS)
     def test_output_range(self, name, output):
         torch.manual_seed(0)
-        network = build_generator(name, base=2, output=output)
+        network = GENERATORS[name](base=2, output=output)
         network.head.register_forward_hook(lambda module, inputs, out: 30 * (out - out.mean()) / out.std())
         image = network(torch.rand(2, 3, 128, 128))
         if output == "none":
@@ -231,12 +233,12 @@ class TestValues:
     @pytest.mark.parametrize("kind", NORMS)
     def test_all_parameters_learn(self, kind):
         torch.manual_seed(0)
-        networks = [UNet(1, 4, 4, kind), *(build_discriminator(n, 1, 4, kind) for n in DISCRIMINATORS)]
+        networks = [UNet(1, 4, 4, kind), *(make(1, base=4, norm=kind) for make in DISCRIMINATORS.values())]
         for network in networks:
             network(torch.rand(2, 1, 64, 64)).square().sum().backward()
             assert all(p.grad is not None for p in network.parameters())
         for name in GENERATORS:
-            network = build_generator(name, 3, 2, kind)
+            network = GENERATORS[name](3, base=2, norm=kind)
             network(torch.rand(2, 3, 128, 128)).sum().backward()
             assert all(p.grad is not None for p in network.parameters())
 
@@ -300,6 +302,13 @@ class TestInit:
         assert torch.equal(*weights)
 
 
+class TestChoices:
+    def test_recipes_may_name_every_network(self):
+        fields = SynthesisSettings.model_fields
+        assert get_args(fields["generator"].annotation) == tuple(GENERATORS)
+        assert get_args(fields["discriminator"].annotation) == tuple(DISCRIMINATORS)
+
+
 class TestErrors:
     def test_unet_says_what_to_pad_to(self):
         with pytest.raises(ValueError, match=r"multiples of 16 .* got 120x130; pad the slices to 128x144"):
@@ -322,13 +331,6 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda: build_generator("jonson"), "one of johnson, cyclegan6"),
-            (lambda: build_discriminator("patch"), "one of patchgan, pixel"),
-            (lambda: build_generator("cyclegan6", padding="zero"), "got 'padding'; remove it or choose johnson"),
-            (lambda: build_generator("johnson", dropout=0.5), "remove it or choose pix2pix_unet128"),
-            (lambda: build_generator("cyclegan9", blocks=3), "got 'blocks'; remove it or choose johnson"),
-            (lambda: build_generator("johnson", colour="red"), "got 'colour'; remove it$"),
-            (lambda: build_discriminator("pixel", layers=3), "got 'layers'; remove it or choose patchgan"),
             (lambda: JohnsonGenerator(padding="mirror"), "padding: expected one of reflect, zero"),
             (lambda: JohnsonGenerator(base=2, upsample="cubic"), "upsample: expected one of deconv, nearest"),
             (lambda: JohnsonGenerator(base=2, output="relu"), "output: expected one of sigmoid, tanh, none"),

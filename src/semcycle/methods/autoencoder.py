@@ -19,37 +19,34 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semcycle.config import Config
-from semcycle.methods.base import Batch, Method, Player, Reconstruction, Stage, Step
-from semcycle.methods.networks.bottleneck import DenseAutoencoder, SpatialAutoencoder
-from semcycle.methods.networks.unified import UnifiedNorm
+from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, TrainedSettings, one_stage
+from semcycle.methods.networks.baur import DenseAutoencoder, SpatialAutoencoder, UnifiedNorm
 from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
 from semcycle.types import ImageBatch, MaskBatch
 
 
-class AutoencoderSettings(Config):
-    """The method's part of a recipe."""
+class UnifiedSettings(TrainedSettings):
+    """Settings of the methods on the networks of [baur2021]."""
 
-    variant: Literal["dense", "spatial"] = "dense"
-    """One latent vector a slice, or the encoder's map as bottleneck (8 x 8 x 128 numbers, half as many as pixels)."""
     size: int = Field(128, ge=2)
     """Side of the slices."""
     resolution: int = Field(8, ge=1)
     """Side of the encoder's map."""
     norm: UnifiedNorm = "affine"
     """Of encoder and decoder; ``affine`` is what Baur's code does, whose batch norm never trains."""
+    flip: bool = False
+    """Mirror left and right with probability 1/2."""
+
+
+class AutoencoderSettings(UnifiedSettings):
+    """The method's part of a recipe."""
+
+    variant: Literal["dense", "spatial"] = "dense"
+    """One latent vector a slice, or the encoder's map as bottleneck (8 x 8 x 128 numbers, half as many as pixels)."""
     z: int = Field(128, ge=1)
     """Length of the latent vector; the spatial variant has none."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Of the latents."""
-    epochs: int = Field(20, ge=0)
-    """Passes over the training slices."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """Adam's step size."""
-    betas: tuple[float, float] = (0.5, 0.999)
-    """Adam's decay rates."""
-    flip: bool = False
-    """Mirror left and right with probability 1/2."""
 
 
 class Autoencoder(Method[AutoencoderSettings]):
@@ -74,9 +71,7 @@ class Autoencoder(Method[AutoencoderSettings]):
 
     def stages(self) -> list[Stage]:
         """One."""
-        player = Player(("net",), self.settings.learning_rate, self.settings.betas)
-        everything = {"method": self.settings.model_dump(mode="json")}
-        return [Stage("autoencoder", self.settings.epochs, {"net": player}, everything)]
+        return one_stage("autoencoder", self.settings)
 
     def losses(self, stage: str, batch: Batch) -> Iterator[Step]:
         """|x - x_hat| summed over pixels, a mean over the batch."""

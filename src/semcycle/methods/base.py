@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from semcycle.config import Config
@@ -59,6 +60,21 @@ class Player:
     betas: tuple[float, float]
 
 
+class TrainedSettings(Config):
+    """Settings of every stage that is trained; methods give them other defaults."""
+
+    epochs: int = Field(20, ge=0)
+    """Passes over the training slices."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Adam's step size."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Adam's decay rates."""
+
+    def player(self, *modules: str) -> Player:
+        """The method's networks of these names, with an optimiser of these settings."""
+        return Player(modules, self.learning_rate, self.betas)
+
+
 @dataclass(frozen=True)
 class Stage:
     """A part of the training with its own players and length.
@@ -78,6 +94,20 @@ class Stage:
     players: Mapping[str, Player]
     settings: Mapping[str, object] = field(default_factory=dict)
     monitor: str = "l1"
+
+
+def one_stage(name: str, settings: TrainedSettings, later: Collection[str] = ()) -> list[Stage]:
+    """The stages of a method that is one network, ``net``, and learns in one stage.
+
+    Args:
+        name: Of the stage.
+        settings: All of the method's.
+        later: Names, or how names begin, of settings that only matter after training.
+    """
+    settings_of_stage = {
+        key: value for key, value in settings.model_dump(mode="json").items() if not key.startswith(tuple(later))
+    }
+    return [Stage(name, settings.epochs, {"net": settings.player("net")}, {"method": settings_of_stage})]
 
 
 class Reconstruction(NamedTuple):

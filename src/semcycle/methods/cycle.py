@@ -18,22 +18,31 @@ from torch import Tensor
 
 from semcycle.config import Config
 from semcycle.methods.adversarial import ADVERSARIAL
-from semcycle.methods.base import Batch, Method, Player, Reconstructed, Reconstruction, Stage, Step
+from semcycle.methods.base import (
+    Batch,
+    Method,
+    Player,
+    Reconstructed,
+    Reconstruction,
+    Stage,
+    Step,
+    TrainedSettings,
+)
 from semcycle.methods.contrast import match_contrast
-from semcycle.methods.networks import build_discriminator, build_generator, init_weights
+from semcycle.methods.networks.blocks import Norm, init_weights
+from semcycle.methods.networks.discriminators import DISCRIMINATORS
+from semcycle.methods.networks.generators import GENERATORS, Padding, Upsample
 from semcycle.methods.networks.unet import UNet
 from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry, augment_intensity
 from semcycle.methods.semantics import generator_input, hard_labels, one_hot, with_background
 from semcycle.types import ImageBatch, MaskBatch, SliceArray, SliceMask, TissueBatch
 
-Norm = Literal["batch", "instance", "group", "none"]
 
-
-class SegmentationSettings(Config):
+class SegmentationSettings(TrainedSettings):
     """S and its training."""
 
     epochs: int = Field(30, ge=0)
-    """Passes over the training slices."""
+    learning_rate: float = Field(2e-4, gt=0)
     base: int = Field(64, ge=1)
     """Channels of the U-Net's first level (A12)."""
     norm: Norm = "batch"
@@ -44,28 +53,24 @@ class SegmentationSettings(Config):
     """4: background, GM, WM, CSF over all pixels; 3: the tissues, within the brain (A7)."""
     target: Literal["hard", "soft"] = "hard"
     """Cross-entropy on the most probable class or on the probabilities (A9)."""
-    learning_rate: float = Field(2e-4, gt=0)
-    """Adam's step size."""
-    betas: tuple[float, float] = (0.5, 0.999)
-    """Adam's decay rates."""
     augment: AugmentSettings = AugmentSettings()
     """Variation of the slices S learns from."""
 
 
-class SynthesisSettings(Config):
+class SynthesisSettings(TrainedSettings):
     """G, D and their training."""
 
     epochs: int = Field(15, ge=0)
-    """Passes over the training slices."""
+    learning_rate: float = Field(2e-4, gt=0)
     generator: Literal["johnson", "cyclegan6", "cyclegan9", "pix2pix_unet128"] = "johnson"
     """G's architecture (A4)."""
     base: int = Field(32, ge=1)
     """Channels of G's first layer."""
     norm: Norm = "batch"
     """G's normalisation (A4)."""
-    padding: Literal["reflect", "reflect_start", "zero", "replicate"] = "reflect"
+    padding: Padding = "reflect"
     """Padding of the Johnson generator (A4)."""
-    upsample: Literal["deconv", "nearest"] = "deconv"
+    upsample: Upsample = "deconv"
     """Upsampling of the Johnson generator (A4)."""
     output: Literal["sigmoid", "tanh"] = "sigmoid"
     """G's last activation; either way the image is in [0, 1] (A6)."""
@@ -98,10 +103,6 @@ class SynthesisSettings(Config):
     """Who steps first on a batch (A14)."""
     init_std: float = Field(0.02, gt=0)
     """Standard deviation of G's and D's initial convolution weights (A14)."""
-    learning_rate: float = Field(2e-4, gt=0)
-    """Adam's step size."""
-    betas: tuple[float, float] = (0.5, 0.999)
-    """Adam's decay rates."""
     flip: bool = False
     """Mirror left and right with probability 1/2."""
 
@@ -150,10 +151,12 @@ class Cycle(Method[CycleSettings]):
         seg, syn = settings.segmentation, settings.synthesis
         self.S = UNet(1, seg.classes, seg.base, seg.norm, seg.dropout)
         johnson = {"padding": syn.padding, "upsample": syn.upsample} if syn.generator == "johnson" else {}
-        self.G = build_generator(syn.generator, syn.channels, syn.base, syn.norm, output=syn.output, **johnson)
+        self.G = GENERATORS[syn.generator](syn.channels, base=syn.base, norm=syn.norm, output=syn.output, **johnson)
         seen = 1 + (syn.channels if syn.conditional else 0)
         layers = {"layers": syn.discriminator_layers} if syn.discriminator == "patchgan" else {}
-        self.D = build_discriminator(syn.discriminator, seen, syn.discriminator_base, syn.discriminator_norm, **layers)
+        self.D = DISCRIMINATORS[syn.discriminator](
+            seen, base=syn.discriminator_base, norm=syn.discriminator_norm, **layers
+        )
         init_weights(self.G, syn.init_std)
         init_weights(self.D, syn.init_std)
 
@@ -163,12 +166,12 @@ class Cycle(Method[CycleSettings]):
         everything = {"method": self.settings.model_dump(mode="json")}
 
         def players(*modules: str) -> dict[str, Player]:
-            critic = {"D": Player(("D",), syn.learning_rate, syn.betas)} if syn.adversarial_weight else {}
-            return critic | {"G": Player(modules, syn.learning_rate, syn.betas)}
+            critic = {"D": syn.player("D")} if syn.adversarial_weight else {}
+            return critic | {"G": syn.player(*modules)}
 
-        s = Player(("S",), seg.learning_rate, seg.betas)
+        alone = {"segmentation": seg.model_dump(mode="json")}
         stages = [
-            Stage("segmentation", seg.epochs, {"S": s}, {"segmentation": seg.model_dump(mode="json")}, "cross_entropy"),
+            Stage("segmentation", seg.epochs, {"S": seg.player("S")}, alone, "cross_entropy"),
             Stage("synthesis", syn.epochs, players("G"), everything, "l1_from_maps"),
         ]
         if self.settings.joint_epochs:

@@ -22,38 +22,32 @@ What the authors' code does, and what this file does otherwise:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from semcycle.config import Config
-from semcycle.methods.base import Batch, Method, Player, Reconstruction, Stage, Step
+from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, TrainedSettings, one_stage
+from semcycle.methods.networks.blocks import Norm
 from semcycle.methods.networks.unet import UNet
 from semcycle.types import ImageBatch, MaskBatch
 
 
-class DenoisingSettings(Config):
+class DenoisingSettings(TrainedSettings):
     """The method's part of a recipe; the U-Net takes slices of any size that its poolings divide."""
 
-    epochs: int = Field(20, ge=0)
-    """Passes over the training slices."""
     base: int = Field(64, ge=1)
     """Channels of the U-Net's first level."""
     poolings: int = Field(3, ge=1)
     """Levels below the first."""
-    norm: Literal["batch", "instance", "group", "none"] = "group"
+    norm: Norm = "group"
     """Normalisation after every convolution."""
     noise_std: float = Field(0.2, ge=0)
     """Standard deviation of the noise on its grid; interpolation lowers it between the grid's points."""
     noise_grid: int = Field(16, ge=2)
     """Side of the grid the noise is drawn on."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """Adam's step size."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's decay rates."""
 
 
 class Denoising(Method[DenoisingSettings]):
@@ -72,9 +66,7 @@ class Denoising(Method[DenoisingSettings]):
 
     def stages(self) -> list[Stage]:
         """One."""
-        player = Player(("net",), self.settings.learning_rate, self.settings.betas)
-        everything = {"method": self.settings.model_dump(mode="json")}
-        return [Stage("denoising", self.settings.epochs, {"net": player}, everything)]
+        return one_stage("denoising", self.settings)
 
     def losses(self, stage: str, batch: Batch) -> Iterator[Step]:
         """One step on slices with noise."""
@@ -104,5 +96,5 @@ class Denoising(Method[DenoisingSettings]):
 
     def _error(self, batch: Batch) -> Tensor:
         """Mean over all pixels of (x - net(x + n))^2 in the brain, lesions left out."""
-        made = self.net(self.add_noise(batch.x, batch.brain))
-        return ((batch.x - made).square() * batch.brain * batch.valid).mean()
+        image = self.net(self.add_noise(batch.x, batch.brain))
+        return ((batch.x - image).square() * batch.brain * batch.valid).mean()

@@ -26,24 +26,24 @@ differ:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from semcycle.config import Config
-from semcycle.methods.base import Batch, Method, Player, Reconstruction, Stage, Step
-from semcycle.methods.networks.fanogan import Critic, LatentEncoder, LatentGenerator, gradient_penalty
+from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, TrainedSettings
+from semcycle.methods.networks.baur import NARROW, WIDE, UnifiedDecoder, UnifiedEncoder, glorot
 from semcycle.types import ImageBatch, MaskBatch
 
 
-class GanSettings(Config):
+class GanSettings(TrainedSettings):
     """G, D and their training."""
 
-    epochs: int = Field(20, ge=0)
-    """Passes over the training slices."""
+    betas: tuple[float, float] = (0.5, 0.9)
     critic_head: Literal["per_location", "flatten"] = "per_location"
     """D's last layer: a value for every location of the feature maps, or one for the image."""
     critic_steps: int = Field(5, ge=1)
@@ -52,23 +52,14 @@ class GanSettings(Config):
     """Slope of D over all pixels of an image, or over each column of pixels ([baur2021])."""
     gp_weight: float = Field(10.0, ge=0)
     """Weight of the gradient penalty."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """Adam's step size."""
-    betas: tuple[float, float] = (0.5, 0.9)
-    """Adam's decay rates."""
 
 
-class EncoderSettings(Config):
+class EncoderSettings(TrainedSettings):
     """E's training."""
 
-    epochs: int = Field(20, ge=0)
-    """Passes over the training slices."""
+    betas: tuple[float, float] = (0.5, 0.9)
     kappa: float = Field(1.0, ge=0)
     """Weight of the features' error; 0 trains on the image alone ("izi")."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """Adam's step size."""
-    betas: tuple[float, float] = (0.5, 0.9)
-    """Adam's decay rates."""
 
 
 class FAnoGANSettings(Config):
@@ -86,6 +77,83 @@ class FAnoGANSettings(Config):
     """G and D."""
     encoder: EncoderSettings = EncoderSettings()
     """E."""
+
+
+class LatentEncoder(nn.Sequential):
+    """E: ``(B, 1, size, size)`` to ``(B, latents)`` in (-1, 1).
+
+    Args:
+        size: Side of the image.
+        resolution: Side of the bottleneck's maps, r.
+        latents: Dimensions of z.
+        dropout: Of the latents, in training.
+    """
+
+    def __init__(self, size: int = 128, resolution: int = 8, latents: int = 128, dropout: float = 0.1) -> None:
+        body = UnifiedEncoder(size, resolution, "affine")
+        super().__init__(
+            body,
+            nn.Conv2d(body.channels, NARROW, 1),
+            nn.Flatten(),
+            nn.Linear(NARROW * resolution**2, latents),
+            nn.Dropout(dropout),
+            nn.Tanh(),
+        )
+        glorot(self)
+
+
+class LatentGenerator(nn.Sequential):
+    """G: ``(B, latents)`` to ``(B, 1, size, size)`` in (0, 1).
+
+    Args:
+        size: Side of the image.
+        resolution: Side of the bottleneck's maps, r.
+        latents: Dimensions of z.
+        dropout: Of the dense layer's output, in training.
+    """
+
+    def __init__(self, size: int = 128, resolution: int = 8, latents: int = 128, dropout: float = 0.1) -> None:
+        super().__init__(
+            nn.Linear(latents, NARROW * resolution**2),
+            nn.Dropout(dropout),
+            nn.Unflatten(1, (NARROW, resolution, resolution)),
+            nn.Conv2d(NARROW, WIDE, 1),
+            UnifiedDecoder(size, resolution, "layer"),
+            nn.Sigmoid(),
+        )
+        glorot(self)
+
+
+class Critic(nn.Module):
+    """D: an unbounded value for every location of an image's feature maps, or one for the image.
+
+    Args:
+        size: Side of the image.
+        resolution: Side of the feature maps, r.
+        head: ``per_location``: a dense layer over the channels; ``flatten``: over all features.
+    """
+
+    def __init__(
+        self, size: int = 128, resolution: int = 8, head: Literal["per_location", "flatten"] = "per_location"
+    ) -> None:
+        super().__init__()
+        self.body = UnifiedEncoder(size, resolution, "layer")
+        kernel = 1 if head == "per_location" else resolution  # a kernel as large as the maps is a dense layer
+        self.head = nn.Conv2d(self.body.channels, 1, kernel)
+        glorot(self.head)
+        if head == "flatten":  # Glorot counts the inputs and the one output, not the kernel's area twice
+            limit = math.sqrt(6 / (self.head.weight[0].numel() + 1))
+            nn.init.uniform_(self.head.weight, -limit, limit)
+
+    def features(self, x: Tensor) -> Tensor:
+        """f: ``(B, 1, size, size)`` to ``(B, C, r, r)``."""
+        maps: Tensor = self.body(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 1, size, size)`` to ``(B, 1, r, r)``, or to ``(B, 1, 1, 1)`` with one value an image."""
+        value: Tensor = self.head(self.features(x))
+        return value
 
 
 class FAnoGAN(Method[FAnoGANSettings]):
@@ -110,11 +178,10 @@ class FAnoGAN(Method[FAnoGANSettings]):
         gan, encoder = self.settings.gan, self.settings.encoder
         everything = self.settings.model_dump(mode="json")
         without_encoder = {name: value for name, value in everything.items() if name != "encoder"}
-        players = {name: Player((name,), gan.learning_rate, gan.betas) for name in ("G", "D")}
-        e = Player(("E",), encoder.learning_rate, encoder.betas)
+        players = {name: gan.player(name) for name in ("G", "D")}
         return [
             Stage("gan", gan.epochs, players, {"method": without_encoder}, monitor=""),
-            Stage("encoder", encoder.epochs, {"E": e}, {"method": everything}),
+            Stage("encoder", encoder.epochs, {"E": encoder.player("E")}, {"method": everything}),
         ]
 
     def losses(self, stage: str, batch: Batch) -> Iterator[Step]:
@@ -189,11 +256,34 @@ class FAnoGAN(Method[FAnoGANSettings]):
         """izi_f: E learns through G and D, which stay as they are."""
         self.G.requires_grad_(False)
         self.D.requires_grad_(False)
-        made = self.G(self.E(batch.x))
+        image = self.G(self.E(batch.x))
         count = batch.valid.sum().clamp_min(1)
-        image = ((batch.x - made).square() * batch.valid).sum() / count
-        features = self.D.features(batch.x * batch.valid) - self.D.features(made * batch.valid)
+        error = ((batch.x - image).square() * batch.valid).sum() / count
+        features = self.D.features(batch.x * batch.valid) - self.D.features(image * batch.valid)
         self.G.requires_grad_(True)
         self.D.requires_grad_(True)
-        error = features.square().mean()
-        return Step("E", image + self.settings.encoder.kappa * error, {"image": image, "features": error})
+        difference = features.square().mean()
+        return Step("E", error + self.settings.encoder.kappa * difference, {"image": error, "features": difference})
+
+
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, norm: Literal["full", "column"] = "full") -> Tensor:
+    """How far the critic's slopes between real and generated images are from 1: mean (slope - 1)^2.
+
+    Args:
+        critic: Any map of images to values; all values of an image are summed.
+        real: ``(B, 1, H, W)``.
+        fake: ``(B, 1, H, W)``; no gradient reaches what made it.
+        norm: ``full``: one slope an image, over all pixels, as WGAN-GP [gulrajani2017] defines it; ``column``: one a
+            column, over the image's height alone, as in the code of [baur2021].
+
+    Returns:
+        Scalar that can be differentiated again.
+    """
+    with torch.autocast(real.device.type, enabled=False):  # squares of small slopes need full precision
+        real, fake = real.detach().float(), fake.detach().float()
+        share = torch.rand(len(real), 1, 1, 1, device=real.device)
+        between = (real + share * (fake - real)).requires_grad_()
+        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+        squares = gradient.square().sum(dim=(1, 2, 3) if norm == "full" else 2)
+        slopes = squares.clamp_min(1e-12).sqrt()  # the root has no slope at 0
+        return (slopes - 1).square().mean()

@@ -22,29 +22,33 @@ from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
-from semcycle.config import Config
-from semcycle.methods.base import Batch, Method, Player, Reconstruction, Stage, Step
-from semcycle.methods.networks.gmvae import GaussianMixtureVAE, Mixture, Noise
-from semcycle.methods.networks.unified import UnifiedNorm
+from semcycle.methods.autoencoder import UnifiedSettings, l1_sum
+from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, one_stage
+from semcycle.methods.networks.baur import (
+    NARROW,
+    WIDE,
+    Noise,
+    UnifiedDecoder,
+    UnifiedEncoder,
+    UnifiedNorm,
+    glorot,
+    seeded_noise,
+)
 from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
 from semcycle.types import ImageBatch, MaskBatch
 
 PriorSign = Literal["correct", "faithful"]
+HIDDEN = 64
+"""Channels of the spatial prior's hidden layer."""
 
 
-class GMVAESettings(Config):
+class GMVAESettings(UnifiedSettings):
     """The method's part of a recipe."""
 
     variant: Literal["dense", "spatial"] = "dense"
     """One latent vector a slice, or one a location of the encoder's map."""
-    size: int = Field(128, ge=2)
-    """Side of the slices."""
-    resolution: int = Field(8, ge=1)
-    """Side of the encoder's map."""
-    norm: UnifiedNorm = "affine"
-    """Of encoder and decoder; ``affine`` is what Baur's code does, whose batch norm never trains."""
     classes: int = Field(9, ge=1)
     """K, components of the mixture."""
     z: int | None = Field(None, ge=1)
@@ -59,14 +63,6 @@ class GMVAESettings(Config):
     """Sign and weight of the log-precision in p(c | z, w): +1/2, or -1 as in both codes."""
     c_lambda: float = Field(1.0, ge=0)
     """Floor of the class prior's term in nats, below which it pulls no more; You 0.5."""
-    epochs: int = Field(20, ge=0)
-    """Passes over the training slices."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """Adam's step size."""
-    betas: tuple[float, float] = (0.5, 0.999)
-    """Adam's decay rates."""
-    flip: bool = False
-    """Mirror left and right with probability 1/2."""
     test_latent: Literal["mean", "sample"] = "mean"
     """Latents when reconstructing and restoring: their means, or drawn anew in every step as in Baur's code."""
     test_seed: int = Field(0, ge=0)
@@ -93,6 +89,104 @@ class GMVAESettings(Config):
             )
             raise ValueError(msg)
         return self
+
+
+class Mixture(NamedTuple):
+    """What the network makes of ``(B, 1, size, size)``; L is the latents' side: 1 (dense) or r (spatial).
+
+    Attributes:
+        image: ``(B, 1, size, size)``, x_hat, not clamped.
+        w_mean: ``(B, w, L, L)`` of q(w | x).
+        w_logvar: ``(B, w, L, L)`` of q(w | x).
+        z: ``(B, z, L, L)`` drawn from q(z | x).
+        z_mean: ``(B, z, L, L)`` of q(z | x).
+        z_logvar: ``(B, z, L, L)`` of q(z | x).
+        mu: ``(B, K, z, L, L)`` means of p(z | w, c).
+        log_precision: ``(B, K, z, L, L)`` log-precisions of p(z | w, c).
+    """
+
+    image: Tensor
+    w_mean: Tensor
+    w_logvar: Tensor
+    z: Tensor
+    z_mean: Tensor
+    z_logvar: Tensor
+    mu: Tensor
+    log_precision: Tensor
+
+
+class GaussianMixtureVAE(nn.Module):
+    """Image -> latents w and z, mixture prior p(z | w, c), image from z.
+
+    Every head is a 1 x 1 convolution; the dense variant is one location with the flattened map as channels.
+
+    Args:
+        variant: One latent vector an image, or one a location of the encoder's map.
+        size: Side of the image.
+        resolution: r, side of the encoder's map.
+        norm: Of encoder and decoder.
+        classes: K, components of the mixture.
+        z: Channels of z.
+        w: Channels of w.
+        dropout: On the mean and log-variance of w, the mean of z and the dense decoder's first layer.
+        from_features: Decode the encoder's map instead of z (spatial only).
+    """
+
+    def __init__(
+        self,
+        variant: Literal["dense", "spatial"] = "dense",
+        size: int = 128,
+        resolution: int = 8,
+        norm: UnifiedNorm = "affine",
+        classes: int = 9,
+        z: int = 128,
+        w: int = 1,
+        dropout: float = 0.1,
+        from_features: bool = False,
+    ) -> None:
+        super().__init__()
+        self.classes, self.from_features = classes, from_features
+        self.encoder = UnifiedEncoder(size, resolution, norm)
+        features = self.encoder.channels
+        self.neck, self.widen = nn.Sequential(), nn.Sequential()
+        self.hidden, wide = nn.Sequential(), w
+        if variant == "dense":
+            flat, grid = NARROW * resolution**2, (NARROW, resolution, resolution)
+            self.neck = nn.Sequential(nn.Conv2d(features, NARROW, 1), nn.Flatten(), nn.Unflatten(1, (flat, 1, 1)))
+            self.widen = nn.Sequential(
+                nn.Conv2d(z, flat, 1),
+                nn.Dropout(dropout),
+                nn.Flatten(),
+                nn.Unflatten(1, grid),
+                nn.Conv2d(NARROW, WIDE, 1),
+            )
+            features = flat
+        else:
+            self.hidden, wide = nn.Sequential(nn.Conv2d(w, HIDDEN, 1), nn.ReLU()), HIDDEN
+            if not from_features:
+                self.widen = nn.Sequential(nn.Conv2d(z, WIDE, 1))
+        self.w_mean, self.w_logvar = nn.Conv2d(features, w, 1), nn.Conv2d(features, w, 1)
+        self.z_mean, self.z_logvar = nn.Conv2d(features, z, 1), nn.Conv2d(features, z, 1)
+        self.mu, self.log_precision = nn.Conv2d(wide, classes * z, 1), nn.Conv2d(wide, classes * z, 1)
+        self.offset = nn.Parameter(torch.full((classes * z, 1, 1), 0.1))
+        self.dropout = nn.Dropout(dropout)
+        self.decoder = UnifiedDecoder(size, resolution, norm, self.encoder.channels if from_features else WIDE)
+        glorot(self)
+
+    def forward(self, x: Tensor, noise: Noise = torch.randn_like) -> Mixture:
+        """``(B, 1, size, size)`` to its latents, their prior and its reconstruction."""
+        features = self.encoder(x)
+        flat = self.neck(features)
+        w_mean, w_logvar = self.dropout(self.w_mean(flat)), self.dropout(self.w_logvar(flat))
+        z_mean, z_logvar = self.dropout(self.z_mean(flat)), self.z_logvar(flat)
+        w = w_mean + noise(w_mean) * torch.exp(0.5 * w_logvar)
+        z = z_mean + noise(z_mean) * torch.exp(0.5 * z_logvar)
+        hidden = self.hidden(w)
+        components = (self.classes, -1)
+        mu = self.mu(hidden).unflatten(1, components)
+        log_precision = (self.log_precision(hidden) + self.offset).unflatten(1, components)
+        image = self.decoder(features if self.from_features else self.widen(z))
+        return Mixture(image, w_mean, w_logvar, z, z_mean, z_logvar, mu, log_precision)
 
 
 class Terms(NamedTuple):
@@ -129,10 +223,7 @@ class GMVAE(Method[GMVAESettings]):
 
     def stages(self) -> list[Stage]:
         """One stage; how slices are restored later does not change it."""
-        s = self.settings
-        later = {name for name in GMVAESettings.model_fields if name.startswith(("restore_", "tv_", "test_"))}
-        player = Player(("net",), s.learning_rate, s.betas)
-        return [Stage("gmvae", s.epochs, {"net": player}, {"method": s.model_dump(mode="json", exclude=later)})]
+        return one_stage("gmvae", self.settings, later=("restore_", "tv_", "test_"))
 
     def losses(self, stage: str, batch: Batch) -> Iterator[Step]:
         """The negative bound, a mean over the batch."""
@@ -174,25 +265,18 @@ class GMVAE(Method[GMVAESettings]):
 
     def restoration_objective(self, x: ImageBatch, original: ImageBatch, noise: Noise = torch.zeros_like) -> Tensor:
         """What the restoration of each slice descends, ``(B,)``."""
-        made = self.net(x, noise)
-        objective = self._terms(made, x, torch.ones_like(x)).total
+        mixture = self.net(x, noise)
+        objective = self._terms(mixture, x, torch.ones_like(x)).total
         if not self.settings.tv_lambda:
             return objective
-        reference = made.image if self.settings.tv_reference == "reconstruction" else original
+        reference = mixture.image if self.settings.tv_reference == "reconstruction" else original
         return objective + self.settings.tv_lambda * total_variation(x - reference)
 
-    def _terms(self, made: Mixture, x: ImageBatch, valid: MaskBatch) -> Terms:
-        return negative_bound(made, x, valid, self.settings.c_lambda, self.settings.prior_sign)
+    def _terms(self, mixture: Mixture, x: ImageBatch, valid: MaskBatch) -> Terms:
+        return negative_bound(mixture, x, valid, self.settings.c_lambda, self.settings.prior_sign)
 
     def _noise(self) -> Noise:
-        if self.settings.test_latent == "mean":
-            return torch.zeros_like
-        generator = torch.Generator().manual_seed(self.settings.test_seed)
-
-        def draw(mean: Tensor) -> Tensor:
-            return torch.randn(1, *mean.shape[1:], generator=generator).to(mean)
-
-        return draw
+        return torch.zeros_like if self.settings.test_latent == "mean" else seeded_noise(self.settings.test_seed)
 
 
 def class_posterior(z: Tensor, mu: Tensor, log_precision: Tensor, sign: PriorSign = "correct") -> Tensor:
@@ -213,18 +297,18 @@ def class_posterior(z: Tensor, mu: Tensor, log_precision: Tensor, sign: PriorSig
 
 
 def negative_bound(
-    made: Mixture, x: ImageBatch, valid: MaskBatch, c_lambda: float = 1.0, sign: PriorSign = "correct"
+    mixture: Mixture, x: ImageBatch, valid: MaskBatch, c_lambda: float = 1.0, sign: PriorSign = "correct"
 ) -> Terms:
     """|x - x_hat| summed over valid pixels, and the divergences from the priors of z, w and c summed over locations."""
-    posterior = class_posterior(made.z, made.mu, made.log_precision, sign)
-    z_mean, z_logvar = made.z_mean.unsqueeze(1), made.z_logvar.unsqueeze(1)
-    spread = (z_logvar.exp() + (z_mean - made.mu) ** 2) * (made.log_precision.exp() + 1e-6)
-    divergence = 0.5 * (spread - made.log_precision - z_logvar - 1)
+    posterior = class_posterior(mixture.z, mixture.mu, mixture.log_precision, sign)
+    z_mean, z_logvar = mixture.z_mean.unsqueeze(1), mixture.z_logvar.unsqueeze(1)
+    spread = (z_logvar.exp() + (z_mean - mixture.mu) ** 2) * (mixture.log_precision.exp() + 1e-6)
+    divergence = 0.5 * (spread - mixture.log_precision - z_logvar - 1)
     c_divergence = (posterior * torch.log(posterior * posterior.shape[1] + 1e-8)).sum(dim=1)
     return Terms(
-        ((x - made.image).abs() * valid).flatten(1).sum(dim=1),
+        l1_sum(x, mixture.image, valid),
         (posterior.unsqueeze(2) * divergence).flatten(1).sum(dim=1),
-        0.5 * (made.w_mean**2 + made.w_logvar.exp() - made.w_logvar - 1).flatten(1).sum(dim=1),
+        0.5 * (mixture.w_mean**2 + mixture.w_logvar.exp() - mixture.w_logvar - 1).flatten(1).sum(dim=1),
         c_divergence.clamp_min(c_lambda).flatten(1).sum(dim=1),
     )
 

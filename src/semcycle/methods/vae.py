@@ -30,23 +30,16 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from semcycle.config import Config
-from semcycle.methods.autoencoder import l1_sum
-from semcycle.methods.base import Batch, Method, Player, Reconstruction, Stage, Step
-from semcycle.methods.networks.bottleneck import Noise, VariationalAutoencoder
-from semcycle.methods.networks.unified import UnifiedNorm
+from semcycle.methods.autoencoder import UnifiedSettings, l1_sum
+from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, one_stage
+from semcycle.methods.networks.baur import Noise, VariationalAutoencoder, seeded_noise
 from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
 from semcycle.types import ImageBatch, MaskBatch
 
 
-class VAESettings(Config):
+class VAESettings(UnifiedSettings):
     """The method's part of a recipe."""
 
-    size: int = Field(128, ge=2)
-    """Side of the slices."""
-    resolution: int = Field(8, ge=1)
-    """Side of the encoder's map."""
-    norm: UnifiedNorm = "affine"
-    """Of encoder and decoder; ``affine`` is what Baur's code does, whose batch norm never trains."""
     z: int = Field(128, ge=1)
     """Dimensions of z."""
     dropout: float = Field(0.1, ge=0, lt=1)
@@ -56,14 +49,6 @@ class VAESettings(Config):
     which learns to ignore z and may paint black for hundreds of steps; a small one lets it see the slice at once."""
     kl_weight: float = Field(1.0, ge=0)
     """Factor on the divergence of z from its prior."""
-    epochs: int = Field(20, ge=0)
-    """Passes over the training slices."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """Adam's step size."""
-    betas: tuple[float, float] = (0.5, 0.999)
-    """Adam's decay rates."""
-    flip: bool = False
-    """Mirror left and right with probability 1/2."""
     test_latent: Literal["mean", "sample"] = "mean"
     """z when reconstructing: its mean, or drawn as in Baur's code."""
     test_seed: int = Field(0, ge=0)
@@ -105,10 +90,7 @@ class VAE(Method[VAESettings]):
 
     def stages(self) -> list[Stage]:
         """One; how slices are reconstructed and scored later does not change it."""
-        s = self.settings
-        later = {name for name in type(s).model_fields if name.startswith(("test_", "score"))}
-        player = Player(("net",), s.learning_rate, s.betas)
-        return [Stage(self.stage, s.epochs, {"net": player}, {"method": s.model_dump(mode="json", exclude=later)})]
+        return one_stage(self.stage, self.settings, later=("test_", "score"))
 
     def losses(self, stage: str, batch: Batch) -> Iterator[Step]:
         """|x - x_hat| summed over pixels plus the divergence of z, a mean over the batch."""
@@ -140,14 +122,7 @@ class VAE(Method[VAESettings]):
         return gradient.abs()
 
     def _noise(self) -> Noise:
-        if self.settings.test_latent == "mean":
-            return torch.zeros_like
-        generator = torch.Generator().manual_seed(self.settings.test_seed)
-
-        def draw(mean: Tensor) -> Tensor:
-            return torch.randn(1, mean.shape[1], generator=generator).to(mean)
-
-        return draw
+        return torch.zeros_like if self.settings.test_latent == "mean" else seeded_noise(self.settings.test_seed)
 
 
 def kl_divergence(mean: Tensor, log_sigma: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from semcycle.methods.networks.blocks import Norm, make_norm, needs_bias
@@ -16,7 +18,8 @@ class PatchGAN(nn.Module):
     Args:
         in_channels: Image channels, and those of the condition where there is one.
         base: Channels of the first layer; at most 8 times as many later.
-        layers: Strided layers; see :func:`receptive_field`.
+        layers: Strided layers; 1, 2, 3, 4, 5 of them let a logit see 16, 34, 70, 142, 286 pixels; instance
+            norm adds the whole image's mean and variance.
         norm: Normalisation.
 
     Raises:
@@ -91,12 +94,5 @@ class PixelDiscriminator(nn.Module):
         return logits
 
 
-def receptive_field(layers: int) -> int:
-    """Side, in pixels, of the patch that one logit of :class:`PatchGAN` sees: 16, 34, 70, 142, 286 for 1 to 5.
-
-    Instance norm adds the whole image's mean and variance.
-    """
-    field = 7  # the two unstrided 4x4 convolutions at the end
-    for _ in range(layers):
-        field = 2 * (field - 1) + 4
-    return field
+DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {"patchgan": PatchGAN, "pixel": PixelDiscriminator}
+"""Name -> discriminator: image -> logits; all take ``in_channels``, ``base`` and ``norm``."""
