@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from semcycle.cli.options import Device, Out, finish
 from semcycle.cli.settings import Changes, read_presets
-from semcycle.console import out, progress_over
+from semcycle.console import err, out, progress_over
 from semcycle.errors import Failure, SemcycleError
 from semcycle.training.shipped import DEFAULT
 
@@ -84,7 +85,18 @@ def predict(
         out.print(f"table: {folder}/summary.csv")
         if not fast:
             out.print(f"report: {write_index(folder)}")
+    _show_flags(folder, files)
     finish(failures, folder)
+
+
+def _show_flags(folder: Path, names: Iterable[str]) -> None:
+    """Say on the terminal what is doubtful about the scans."""
+    from semcycle.prediction.records import read_summary
+
+    flags = read_summary(folder).set_index("scan")["flags"]
+    for name in names:
+        if flags.get(name):
+            err.print(f"doubtful {name}: {flags[name]}", markup=False)
 
 
 def _refuse_nothing(failures: list[Failure]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from semcycle.errors import PredictionError
 from semcycle.prediction.lesion_mask import Components, find_lesions
+from semcycle.prediction.plausibility import judge_lesions, judge_scan
 from semcycle.prediction.postprocess import make_anomaly_map
 from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.preprocess.pipeline import Prepared, preprocess
@@ -32,6 +33,7 @@ class Prediction:
         tissue: ``(S, 3, H, W)`` GM, WM, CSF, or ``None`` for a method without.
         preset: Name of the post-processing.
         threshold: Scores from here on are lesion; ``None`` leaves the mask out.
+        doubts: Why the scan may not be what the model knows (:mod:`semcycle.prediction.plausibility`).
     """
 
     volume: Volume
@@ -41,6 +43,7 @@ class Prediction:
     tissue: TissueSlices | None
     preset: str = "literal"
     threshold: Threshold | None = None
+    doubts: tuple[str, ...] = ()
 
     @cached_property
     def _anomaly(self) -> VoxelArray:
@@ -67,7 +70,9 @@ class Prediction:
     @property
     def flags(self) -> list[str]:
         """What is doubtful about the scan, a remark each."""
-        return [*self.volume.warnings, *self.prepared.record.brain.warnings]
+        components, brain = self._components, self.prepared.record.brain
+        lesions = judge_lesions(components.total_ml, brain.ml) if components else []
+        return [*self.volume.warnings, *brain.warnings, *self.doubts, *lesions]
 
     def reconstruction_native(self) -> VoxelArray:
         """``(I, J, K)`` reconstruction in the scan's own intensity units, background outside the brain."""
@@ -129,4 +134,5 @@ def predict_volume(
     pixel = prepared.record.grid.pixel_mm
     spacing = (ras_spacing(volume.affine)[2], pixel, pixel)
     scores = make_anomaly_map(prepared.image, reconstruction, prepared.brain, chosen, spacing)
-    return Prediction(volume, prepared, scores, reconstruction.image, reconstruction.tissue, chosen, threshold)
+    doubts = tuple(judge_scan(volume, prepared, reconstruction, spacing))
+    return Prediction(volume, prepared, scores, reconstruction.image, reconstruction.tissue, chosen, threshold, doubts)
