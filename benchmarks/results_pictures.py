@@ -11,7 +11,7 @@ from pathlib import Path
 
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import panel_figure
-from semcycle.scoring.evaluate import ScoreTable
+from semcycle.scoring.table import ScoreTable
 from semcycle.studies.paper_report import figure_2_parts, first_seeds
 
 

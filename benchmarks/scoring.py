@@ -55,7 +55,7 @@ def semcycle(voxels: int) -> Found:
     """Counts, AUPRC, best Dice, 2,000 resamples."""
     from semcycle.scoring.metrics.bootstrap import SubjectBootstrap
     from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
-    from semcycle.scoring.metrics.metrics import auprc, best_dice
+    from semcycle.scoring.metrics.metrics import METRICS, auprc, best_dice
 
     counts, counting = [], 0.0
     for scores, truth in make_cases(voxels):
@@ -68,7 +68,7 @@ def semcycle(voxels: int) -> Found:
     metrics = time.perf_counter() - start
     start = time.perf_counter()
     bootstrap = SubjectBootstrap([str(number) for number in range(CASES)], resamples=RESAMPLES)
-    draws = bootstrap.pooled(counts, exact)
+    draws = bootstrap.pooled(counts, {name: METRICS[name] for name in exact}, exact)
     low, high = draws["auprc"].interval()[:2]
     draws["best_dice"].interval()
     resampling = time.perf_counter() - start

@@ -3,7 +3,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from semcycle.report.canvas import crop, crop_boxes, figure_bytes, save_figure, tissue_rgb, to_display
-from semcycle.report.curves import Curve, curves_figure
+from semcycle.report.curves import PlottedCurve, curves_figure
 from semcycle.report.figures import panel_figure, sample_figure
 from semcycle.report.overview import choose_slices, overview_figure
 from semcycle.report.rates import rates_figure
@@ -30,7 +30,7 @@ def make_panel(case_id="case_01", presets=("literal", "baur")):
 
 def make_curve(run="cycle"):
     steps = np.linspace(0, 1, 21)
-    return Curve(run, steps, 1 - 0.8 * steps, steps, np.clip(0.6 - np.abs(steps - 0.3), 0, 1))
+    return PlottedCurve(run, steps, 1 - 0.8 * steps, steps, np.clip(0.6 - np.abs(steps - 0.3), 0, 1))
 
 
 def texts(figure):
@@ -120,7 +120,7 @@ def test_curves_are_labelled_on_both_axes_with_their_best_dice():
 
 def test_curves_of_long_names_and_flat_zero_dice_are_drawn():
     steps = np.linspace(0, 1, 5)
-    curves_figure([Curve("x" * 80, steps, steps * 0, steps, steps * 0)], theme="dark")
+    curves_figure([PlottedCurve("x" * 80, steps, steps * 0, steps, steps * 0)], theme="dark")
 
 
 def test_sample_figure_has_a_row_a_slice():
@@ -162,8 +162,8 @@ def test_overview_slices_leave_out_the_tips_and_need_brain():
 
 def test_rates_are_drawn_with_and_without_lesions():
     steps = np.linspace(0, 1, 21)
-    plain = Curve("cycle", steps, steps, steps, steps, fpr=steps**3)
-    lesions = Curve("vae", steps, steps, steps, steps, steps**2, 30 * steps, steps)
+    plain = PlottedCurve("cycle", steps, steps, steps, steps, fpr=steps**3)
+    lesions = PlottedCurve("vae", steps, steps, steps, steps, steps**2, 30 * steps, steps)
     alone = rates_figure([plain, make_curve("old")])
     assert "Sensitivity over false-positive rate" in " ".join(texts(alone))
     assert len(alone.axes) == 1

@@ -45,7 +45,7 @@ def make_table(run="cycle"):
     rows = []
     for name, value in ((run, 0.4321987), ("intensity", 0.2104)):
         common = {"method": name, "threshold": np.nan, "threshold_source": None, "cases": 2, "prevalence": 0.0312}
-        for metric, pooling in (("auprc", "pooled"), ("auprc", "mean over cases"), ("best_dice", "pooled")):
+        for metric, pooling in (("auprc", "pooled"), ("auprc", "per_case_mean"), ("best_dice", "pooled")):
             row = {"run": name, "preset": "baur", "metric": metric, "pooling": pooling, "value": value}
             rows.append(row | common)
     return pd.DataFrame(rows)

@@ -7,12 +7,13 @@ from rich.console import Console
 
 from semcycle.errors import ScoringError
 from semcycle.report.tables import (
+    TEXTS,
     best_cells,
     by_preset,
+    explain,
     format_value,
     main_columns,
     main_rows,
-    metric_text,
     summary,
     terminal_table,
     to_csv_text,
@@ -24,11 +25,11 @@ from semcycle.report.tables import (
 def make_table():
     rows = [
         ("cycle_a", "baur", "auprc", "pooled", 0.43219),
-        ("cycle_a", "baur", "auprc", "mean over cases", 0.40),
+        ("cycle_a", "baur", "auprc", "per_case_mean", 0.40),
         ("cycle_a", "baur", "best_dice", "pooled", 0.5),
         ("cycle_a", "baur", "l1_healthy", "pooled", 0.02),
         ("intensity", "baur", "auprc", "pooled", 0.21),
-        ("intensity", "baur", "auprc", "mean over cases", 0.45),
+        ("intensity", "baur", "auprc", "per_case_mean", 0.45),
         ("intensity", "literal", "auprc", "pooled", 0.19),
     ]
     return pd.DataFrame(rows, columns=["run", "preset", "metric", "pooling", "value"])
@@ -111,6 +112,12 @@ def test_terminal_table_prints_runs_and_no_markup():
     assert "[red]x[/red]" in text
 
 
-def test_unknown_metrics_get_a_readable_label():
-    assert metric_text("lesion_f1").label == "lesion f1"
-    assert metric_text("l1_healthy").higher_is_better is False
+def test_every_row_that_is_shown_is_explained():
+    table = make_table()
+    labels = dict(explain(table))
+    assert list(labels) == ["AUPRC", "best Dice", "L1 healthy", "mean ...", "prevalence"]
+    assert labels["L1 healthy"].endswith("Lower is better.")
+    at = pd.concat([table, table.head(1).assign(metric="dice_at_validation")])
+    assert dict(explain(at))["at validation threshold"].startswith("At the threshold that is best on validation cases")
+    assert TEXTS["hd95_mm_at_given", "per_case_median"].label == "median HD95 in mm at given threshold"
+    assert len(main_rows(table.assign(metric="somebody's own"))) == 0

@@ -12,14 +12,15 @@ from semcycle.prediction.filters import erode, median
 from semcycle.prediction.postprocess import PRESETS, PostProcessing, make_anomaly_map, residual
 from semcycle.scoring.metrics.codes import BINS
 from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
+from semcycle.scoring.metrics.curve import curve
+from semcycle.scoring.metrics.greedy import greedy_search
 from semcycle.scoring.metrics.metrics import (
     METRICS,
+    area_under_roc,
     auprc,
-    auroc,
     best_dice,
-    curve,
     dice_at,
-    greedy_dice,
+    metrics_reading,
     prevalence,
 )
 
@@ -27,6 +28,10 @@ from semcycle.scoring.metrics.metrics import (
 def counts_of(scores, truth):
     scores, truth = np.asarray(scores, np.float64), np.asarray(truth, bool)
     return count_scores(scores, truth, np.ones(scores.shape, bool))
+
+
+def auroc(counts):
+    return float(area_under_roc(curve(counts)))
 
 
 def fixed_vectors():
@@ -52,7 +57,7 @@ def test_fixed_vectors(name):
     assert best_dice(counts).value == pytest.approx(dice, abs=1e-9)
     assert auprc(counts) == pytest.approx(ap, abs=1e-9)
     assert auroc(counts) == pytest.approx(roc, abs=1e-9)
-    found = greedy_dice(counts)
+    found = greedy_search(curve(counts))
     assert found.value == pytest.approx(greedy, abs=1e-9)
     assert found.threshold == pytest.approx(threshold, abs=1.1e-3)
 
@@ -104,19 +109,17 @@ def test_counts_add_and_forget_the_order(seed, size):
     assert whole.positives.sum() + whole.negatives.sum() == size
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", metrics_reading("curve"))
 def test_metric_contract(name):
     """Every metric: 1 for perfect scores, NaN without a lesion, not better for inverted scores."""
     metric = METRICS[name]
     truth = np.arange(100) < 20
-    perfect = metric.function(counts_of(truth * 0.8, truth))
-    inverted = metric.function(counts_of(0.8 - truth * 0.8, truth))
+    vectors = (counts_of(truth * 0.8, truth), counts_of(0.8 - truth * 0.8, truth), counts_of(np.zeros(5), np.zeros(5)))
+    perfect, inverted, healthy, nothing = (metric.function(curve(c)) for c in (*vectors, ScoreCounts.empty()))
     assert perfect == pytest.approx(1)
     assert metric.higher_is_better == (perfect > inverted)
-    assert np.isnan(metric.function(counts_of(np.zeros(5), np.zeros(5))))
-    assert np.isnan(metric.function(ScoreCounts.empty()))
-    assert metric.title
-    assert metric.definition
+    assert np.isnan(healthy)
+    assert np.isnan(nothing)
 
 
 def test_hand_made_case():

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from semcycle.methods.base import Reconstructed
-from semcycle.scoring.evaluate import Contestant, ThresholdData, evaluate
-from semcycle.scoring.external import score_maps
+from semcycle.scoring.maps import score_maps
 from semcycle.scoring.path_list import read_list
+from semcycle.scoring.runs import Contestant, score_runs
+from semcycle.scoring.thresholds import ThresholdData
 from semcycle.store.slice_store import CaseRecord, CaseSlices, SliceStore, write_case, write_manifest
 from semcycle.training.calibration import Threshold
 
@@ -99,7 +100,7 @@ def score_store(folder):
     ]
     carried = {("ours", preset): [Threshold("model_1", 0.2, "healthy: carried")] for preset in STORE_PRESETS}
     cases = [f"t{n}" for n in range(7)]
-    return evaluate(
+    return score_runs(
         contestants, store, cases, presets=STORE_PRESETS, thresholds=sources, carried=carried, resamples=200
     )
 

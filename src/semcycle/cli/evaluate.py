@@ -52,7 +52,7 @@ def evaluate(
 ) -> None:
     """Score anomaly maps of any tool, in NIfTI files of any value range, as `semcycle score` scores its own."""
     from semcycle.config import change_settings
-    from semcycle.scoring.external import AS_IS
+    from semcycle.scoring.maps import AS_IS
     from semcycle.scoring.metrics.lesions import ComponentRule
     from semcycle.studies.running import run_evaluation
 

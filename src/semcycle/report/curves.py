@@ -37,7 +37,7 @@ DASHES = ("-", (0, (6, 2)), (0, (2, 1.2)), (0, (7, 2, 1.5, 2)))
 
 
 @dataclass(frozen=True)
-class Curve:
+class PlottedCurve:
     """Score curves of one run under one preset.
 
     Attributes:
@@ -61,7 +61,7 @@ class Curve:
     froc_sensitivity: NDArray[np.floating] | None = None
 
 
-def curves_figure(curves: Sequence[Curve], *, prevalence: float | None = None, theme: Theme = "light") -> Figure:
+def curves_figure(curves: Sequence[PlottedCurve], *, prevalence: float | None = None, theme: Theme = "light") -> Figure:
     """Draw precision over recall and Dice over the threshold, each line labelled where it has room.
 
     Args:
@@ -113,7 +113,7 @@ def dress_axes(axes: Axes, ink: Mapping[str, str]) -> None:
         spine.set_color(ink["faint"])
 
 
-def _threshold_limit(curves: Sequence[Curve]) -> float:
+def _threshold_limit(curves: Sequence[PlottedCurve]) -> float:
     """Threshold beyond which every Dice is under a tenth of its best: residuals rarely reach 1."""
     ends = [float(np.max(c.thresholds[c.dice >= 0.1 * c.dice.max()], initial=0.0)) for c in curves if c.dice.size]
     return min(1.0, max([*ends, 0.05]) * 1.05)

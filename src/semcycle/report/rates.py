@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from semcycle.report.canvas import STYLE, make_figure
-from semcycle.report.curves import CURVE_COLOURS, DASHES, INK, Curve, Theme, dress_axes
+from semcycle.report.curves import CURVE_COLOURS, DASHES, INK, PlottedCurve, Theme, dress_axes
 
 LOWEST_RATE = 1e-4
 """Left end of the false-positive rates: what matters in use lies below 5 %, so the scale is logarithmic."""
 
 
-def rates_figure(curves: Sequence[Curve], *, theme: Theme = "light") -> Figure:
+def rates_figure(curves: Sequence[PlottedCurve], *, theme: Theme = "light") -> Figure:
     """Draw the ROC curves, and the FROC curves where lesions were looked at.
 
     Args:

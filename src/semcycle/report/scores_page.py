@@ -12,18 +12,17 @@ from matplotlib.figure import Figure
 
 from semcycle.errors import ScoringError
 from semcycle.files import read_json
-from semcycle.report.curves import Curve, curves_figure
+from semcycle.report.curves import PlottedCurve, curves_figure
 from semcycle.report.figures import panel_figure
 from semcycle.report.html import RESEARCH_ONLY, RESIDUAL_LIMITS, embed_picture, list_facts, make_grid, write_html
 from semcycle.report.rates import rates_figure
 from semcycle.report.tables import (
-    METRICS,
     best_cells,
     check_table,
+    explain,
     format_value,
     main_columns,
     main_rows,
-    metric_key,
     summary,
 )
 from semcycle.scoring.panels import Panel, load_panels
@@ -96,7 +95,7 @@ def write_page(
         "summary": make_grid(wide.reset_index(), marks=best_cells(wide)),
         "details": make_grid(main_rows(table)),
         "per_case": make_grid(main_columns(per_case)) if len(per_case) else None,
-        "metrics": _explain(table),
+        "metrics": explain(table),
         "curves": [block for block in blocks if block["section"] == "curves"],
         "pictures": [block for block in blocks if block["section"] != "curves"],
         "limits": LIMITS,
@@ -135,7 +134,7 @@ def report_scores(folder: Path, out: Path | None = None) -> Path:
     )
 
 
-def load_curves(path: Path, preset: str) -> list[Curve]:
+def load_curves(path: Path, preset: str) -> list[PlottedCurve]:
     """Read the curves of one preset from ``curves.npz`` (keys ``run|preset|precision`` and so on).
 
     Raises:
@@ -146,7 +145,7 @@ def load_curves(path: Path, preset: str) -> list[Curve]:
             names = [name.rsplit("|", 2) for name in arrays.files if name.endswith("|precision")]
             stems = [f"{run}|{preset}" for run, found, _ in names if found == preset]
             return [
-                Curve(
+                PlottedCurve(
                     stem.rsplit("|", 1)[0],
                     *(arrays[f"{stem}|{part}"] for part in _PARTS),
                     **{part: arrays[f"{stem}|{part}"] for part in _FURTHER if f"{stem}|{part}" in arrays},
@@ -204,7 +203,7 @@ def _curve_blocks(path: Path, table: pd.DataFrame, presets: Sequence[str]) -> li
     return blocks
 
 
-def _rate_blocks(curves: Sequence[Curve], preset: str) -> list[FigureBlock]:
+def _rate_blocks(curves: Sequence[PlottedCurve], preset: str) -> list[FigureBlock]:
     if not any(curve.fpr is not None for curve in curves):
         return []
     light, dark = (rates_figure(curves, theme=theme) for theme in ("light", "dark"))
@@ -245,13 +244,6 @@ def _panel_blocks(panels: list[Panel], presets: Sequence[str]) -> list[FigureBlo
 def _picture(title: str, caption: str, figure: Figure, panels: Sequence[Panel], runs: Sequence[str]) -> FigureBlock:
     cases = ", ".join(f"{panel.case_id} slice {panel.slice_index}" for panel in panels)
     return FigureBlock(title, caption, figure, f"{title}. Runs: {', '.join(runs)}. Rows: {cases}.")
-
-
-def _explain(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Label and meaning of every metric in the table, in the order of ``METRICS``."""
-    used = {metric_key(str(m), str(p)) for m, p in zip(table["metric"], table["pooling"], strict=True)}
-    used |= {"prevalence"} if "prevalence" in table else set()
-    return [(text.label, text.meaning) for key, text in METRICS.items() if key in used]
 
 
 def _embed(block: FigureBlock) -> dict[str, str]:

@@ -10,156 +10,93 @@ from rich.table import Table
 from rich.text import Text
 
 from semcycle.errors import ScoringError
-from semcycle.scoring.metrics.policies import POLICIES
+from semcycle.scoring.metrics.metrics import CALL_COLUMNS, METRICS, name_at
+from semcycle.scoring.metrics.policies import POLICIES, POOLED
+from semcycle.scoring.thresholds import RULES
 
 DIGITS = 3
 """Digits after the point of every score in a table for people; CSV keeps more."""
 
 MISSING = "–"
-_HIDDEN_CASES = (
-    *("sensitivity_", "precision_", "recall_", "greedy_", "auprc_trapezoid", "best_iou", "dice_at_fpr_"),
-    *("lesions_", "lesion_sensitivity", "lesion_precision", "components_", "assd_mm"),
-)
 
 
 @dataclass(frozen=True)
-class MetricText:
-    """How a metric is named and explained.
+class ColumnText:
+    """How a metric under a pooling is headed, and whether a page has room for it.
 
     Attributes:
-        label: Column heading.
-        meaning: One or two sentences for a reader who does not know it.
-        higher_is_better: Its direction; ``None`` where neither is better.
+        label: Heading.
+        metric: Key of ``METRICS``.
+        rule: Of the threshold; empty for a metric over all thresholds.
+        shown: Whether its rows stand on the page; all stand in ``table.csv``.
     """
 
     label: str
-    meaning: str
-    higher_is_better: bool | None = True
+    metric: str
+    rule: str
+    shown: bool
 
 
-METRICS = {
-    "auprc": MetricText(
-        "AUPRC",
-        "Area under the precision-recall curve, step-wise (average precision), over the voxels of all test cases "
-        "together, inside the brain, with and without lesion. A random score reaches the prevalence.",
-    ),
-    "mean_auprc": MetricText(
-        "mean AUPRC",
-        "The same area computed for each case and averaged over the cases: a large lesion counts no more than a "
-        "small one.",
-    ),
-    "best_dice": MetricText(
-        "best Dice",
-        "The highest Dice that one threshold reaches over all test cases. The threshold is an oracle: it is chosen "
-        "with the test labels and cannot be known in use, so this is an upper bound and not a performance.",
-    ),
-    "mean_best_dice": MetricText(
-        "mean best Dice", "The best Dice with each case's own oracle threshold, averaged over the cases."
-    ),
-    "auroc": MetricText(
-        "AUROC",
-        "Area under the ROC curve: the chance that a lesion voxel scores higher than a healthy one. It is lenient "
-        "where lesions are rare.",
-    ),
-    "best_iou": MetricText(
-        "best IoU", "Intersection over union at the threshold of the best Dice: an upper bound too."
-    ),
-    "greedy_dice": MetricText(
-        "greedy Dice",
-        "The best Dice as the field's most used code searches it, for comparison with published numbers; it can miss "
-        "the best.",
-    ),
-    **{
-        f"sensitivity_at_fpr_{rate}": MetricText(
-            f"sensitivity at {rate} % FPR",
-            f"Share of the lesion found when {rate} % of the other voxels are called lesion.",
-        )
-        for rate in (1, 2, 5)
-    },
-    **{
-        f"{mean}dice_at_{rule}": MetricText(f"{label} at {where}", f"Dice at {meaning}{over}.")
-        for rule, where, meaning in (
-            (
-                "validation",
-                "validation threshold",
-                "the threshold that is best on validation cases, as a user could set it",
-            ),
-            *(
-                (
-                    f"healthy_{rate}",
-                    f"{rate} % healthy FPR",
-                    f"the threshold that {rate} % of the voxels of other, healthy slices reach",
-                )
-                for rate in (1, 2, 5)
-            ),
-            (
-                "oracle",
-                "pooled oracle",
-                "the one threshold that is best for all test cases together; an oracle threshold",
-            ),
-            *(
-                (
-                    f"fpr_{rate}",
-                    f"{rate} % FPR",
-                    f"the threshold that {rate} % of the healthy voxels of the test cases reach; an oracle threshold",
-                )
-                for rate in (1, 2, 5)
-            ),
-        )
-        for mean, label, over in (("", "Dice", ""), ("mean_", "mean Dice", ", of each case, averaged over the cases"))
-    },
-    **{
-        f"{name}_at_{rule}": MetricText(f"{label} at {where}", meaning, better)
-        for rule, where in (
-            ("validation", "validation threshold"),
-            ("healthy_1", "1 % healthy FPR"),
-            ("oracle", "pooled oracle"),
-        )
-        for name, label, meaning, better in (
-            ("lesion_sensitivity", "lesions found", "Share of the lesions that a called component touches.", True),
-            ("lesion_precision", "true components", "Share of the called components that touch a lesion.", True),
-            ("false_positives_per_scan", "false alarms", "Called components a scan that touch no lesion.", False),
-        )
-    },
-    "l1_healthy": MetricText(
-        "L1 healthy", "Mean absolute reconstruction error in healthy brain; intensities run from 0 to 1.", False
-    ),
-    "residual_ratio": MetricText(
-        "residual ratio", "Mean anomaly score within lesions over that in healthy brain; 1 means blind."
-    ),
-    "prevalence": MetricText("prevalence", "Lesion voxels as a fraction of the brain's voxels.", None),
-}
-"""Metric -> its text. A mean over cases of metric ``m`` is ``mean_m``."""
+def _texts() -> dict[tuple[str, str], ColumnText]:
+    texts = {}
+    for name, metric in METRICS.items():
+        for rule in RULES if metric.cut else ("",):
+            label = f"{metric.label} at {RULES[rule].label}" if rule else metric.label
+            for pooling in metric.policies:
+                text = ColumnText(POLICIES[pooling].label.format(label), name, rule, pooling in metric.page)
+                texts[name_at(name, rule) if rule else name, pooling] = text
+    return texts
 
-SUMMARY = ("auprc", "mean_auprc", "best_dice", "dice_at_validation", "dice_at_healthy_1")
+
+TEXTS = _texts()
+"""Metric and pooling, as they stand in ``table.csv`` -> text."""
+
+SUMMARY = (
+    ("auprc", POOLED),
+    ("auprc", "per_case_mean"),
+    ("best_dice", POOLED),
+    (name_at("dice", "validation"), POOLED),
+    (name_at("dice", "healthy_1"), POOLED),
+)
 """What a reader sees first; columns that no run has are left out."""
-POOLED = "pooled"
-OTHER_POLICIES = tuple(name for name in POLICIES if name not in (POOLED, "per_case_mean"))
-"""Policies whose rows stand in ``table.csv`` only."""
+
+_HIDDEN_COLUMNS = {
+    *(name for name, metric in METRICS.items() if metric.by_case != "page" and not metric.cut),
+    *(
+        name_at(name, rule)
+        for name, metric in METRICS.items()
+        for rule in RULES
+        if metric.cut and (metric.by_case != "page" or not RULES[rule].main)
+    ),
+    *(name_at(name, rule) for name in CALL_COLUMNS for rule in RULES),
+}
+"""Columns of ``per_case.csv`` that a page has no room for."""
 
 
-def metric_key(metric: str, pooling: str) -> str:
-    """Name of a metric with its pooling.
-
-    ``auprc`` for all voxels together, ``mean_auprc`` for a mean over cases, ``auprc of lesion_slices`` for other policies.
-    """
-    if pooling in OTHER_POLICIES:
-        return f"{metric} of {pooling}"
-    over_cases = pooling != POOLED and f"mean_{metric}" in METRICS
-    return f"mean_{metric}" if over_cases else metric
+def table_keys(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Metric and pooling of every row."""
+    return [(str(metric), str(pooling)) for metric, pooling in zip(table["metric"], table["pooling"], strict=True)]
 
 
 def main_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that a page has room for: metrics that ``METRICS`` explains, over all voxels and as means over cases."""
-    keys = [metric_key(str(m), str(p)) for m, p in zip(table["metric"], table["pooling"], strict=True)]
-    means = table["pooling"] != POOLED
-    known = [key in METRICS and (not mean or key.startswith("mean_")) for key, mean in zip(keys, means, strict=True)]
-    return table[known]
+    """The rows that a page has room for."""
+    return table[[key in TEXTS and TEXTS[key].shown for key in table_keys(table)]]
 
 
-def metric_text(key: str) -> MetricText:
-    """Text of a metric; one without an entry in ``METRICS`` gets its name as label and no direction."""
-    return METRICS.get(key, MetricText(key.replace("_", " "), "", None))
+def explain(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Label and meaning of the metrics, thresholds and poolings that a page shows of a table."""
+    keys = [key for key in dict.fromkeys(table_keys(table)) if key in TEXTS and TEXTS[key].shown]
+    texts = [TEXTS[key] for key in keys]
+    metrics = [METRICS[name] for name in METRICS if any(text.metric == name for text in texts)]
+    rules = [RULES[name] for name in RULES if any(text.rule == name for text in texts)]
+    policies = [POLICIES[name] for name in POLICIES if name != POOLED and any(key[1] == name for key in keys)]
+    direction = {True: "", False: " Lower is better."}
+    return [
+        *((metric.label, metric.meaning + direction[metric.higher_is_better]) for metric in metrics),
+        *((f"at {rule.label}", f"At the threshold {rule.meaning}.") for rule in rules),
+        *((policy.label.format("..."), policy.meaning) for policy in policies),
+        ("prevalence", "Lesion voxels as a fraction of the brain's voxels."),
+    ]
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -175,22 +112,20 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         ScoringError: A column is missing.
     """
     tidy = check_table(table)
-    keys = [metric_key(str(m), str(p)) for m, p in zip(tidy["metric"], tidy["pooling"], strict=True)]
-    tidy = tidy.assign(key=keys)
-    tidy = tidy[tidy["key"].isin(SUMMARY)]
     columns = {}
     for preset in dict.fromkeys(table["preset"]):
         for key in SUMMARY:
-            rows = tidy[(tidy["preset"] == preset) & (tidy["key"] == key)].drop_duplicates("run")
+            wanted = (tidy["preset"] == preset) & (tidy["metric"] == key[0]) & (tidy["pooling"] == key[1])
+            rows = tidy[wanted].drop_duplicates("run")
             if len(rows):
-                columns[f"{METRICS[key].label} ({preset})"] = rows.set_index("run")["value"].astype(float)
+                columns[f"{TEXTS[key].label} ({preset})"] = rows.set_index("run")["value"].astype(float)
     runs = pd.Index(list(dict.fromkeys(table["run"])), name="run")
     return pd.DataFrame({name: column.reindex(runs) for name, column in columns.items()}, index=runs)
 
 
 def main_columns(per_case: pd.DataFrame) -> pd.DataFrame:
     """The columns of the per-case table that a page has room for."""
-    return per_case[[name for name in per_case if not str(name).startswith(_HIDDEN_CASES)]]
+    return per_case[[name for name in per_case if name not in _HIDDEN_COLUMNS]]
 
 
 def check_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from semcycle.errors import Failure, ScoringError
+from semcycle.scoring.cases import Use
 from semcycle.volume import is_scan, scan_name
-
-Use = Literal["test", "validation", "healthy"]
 
 ENDINGS = {
     "prediction": ("anomaly", "scores", "score", "heatmap", "residual", "map", "prob", "prediction", "pred"),

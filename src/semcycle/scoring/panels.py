@@ -1,10 +1,12 @@
 """Panels: the slices worth a picture, kept beside the scores so that a report can be drawn later."""
 
+from __future__ import annotations
+
 import io
 import json
 import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,12 @@ from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError
 from semcycle.files import write_bytes
+from semcycle.scoring.cases import Key, ScoredCase
+from semcycle.scoring.metrics.counts import ScoreCounts
+from semcycle.scoring.metrics.metrics import threshold_at_fpr
+
+FLAT = np.float32(0.35)
+"""Grey of the brain where no scan was given."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,64 @@ class Panel:
     brain: NDArray[np.bool_]
     truth: NDArray[np.bool_]
     runs: dict[str, RunPanel] = field(default_factory=dict)
+
+
+def draw_panel(case: ScoredCase) -> Panel | None:
+    """The slice with the largest lesion; ``None`` for a case without."""
+    sizes = case.truth.sum(axis=(1, 2))
+    if not sizes.any():
+        return None
+    shown = int(sizes.argmax())
+    brain = case.brain[shown]
+    x = np.where(brain, FLAT, np.float32(0)) if case.image is None else case.image[shown]
+    runs: dict[str, RunPanel] = {}
+    for (run, preset), scores in case.maps.items():
+        if run not in runs:
+            reconstruction, tissue = (
+                None if part is None else part[shown].copy() for part in case.made.get(run, (None, None))
+            )
+            runs[run] = RunPanel(reconstruction, tissue, {})
+        runs[run].scores[preset] = scores[shown].copy()
+    index = case.slice_index[shown] if len(case.slice_index) else shown
+    return Panel(case.facts.case, int(index), x.copy(), brain.copy(), case.truth[shown].copy(), runs)
+
+
+def rescale_panels(panels: Sequence[Panel], counts: Mapping[Key, ScoreCounts]) -> list[Panel]:
+    """Bring scores of any range to [0, 1]: 0 is the median of the voxels outside lesions, 1 what one in a thousand passes.
+
+    Args:
+        panels: Of maps in their own range.
+        counts: Run and preset -> all test cases together.
+    """
+    ranges = {key: _shown_range(pooled) for key, pooled in counts.items()}
+    return [
+        replace(
+            panel,
+            runs={
+                name: replace(
+                    run,
+                    scores={
+                        preset: _rescale(scores, panel.brain, *ranges[name, preset])
+                        for preset, scores in run.scores.items()
+                    },
+                )
+                for name, run in panel.runs.items()
+            },
+        )
+        for panel in panels
+    ]
+
+
+def _rescale(scores: NDArray[np.float32], brain: NDArray[np.bool_], low: float, high: float) -> NDArray[np.float32]:
+    scaled = np.clip((scores.astype(np.float64) - low) / (high - low), 0, 1)
+    return np.where(brain, scaled, 0).astype(np.float32)
+
+
+def _shown_range(counts: ScoreCounts) -> tuple[float, float]:
+    lowest, highest = (float(score) for score in counts.code.decode(counts.codes[[0, -1]]))
+    low, high = threshold_at_fpr(counts, 0.5), threshold_at_fpr(counts, 0.001)
+    low, high = low if np.isfinite(low) else lowest, high if np.isfinite(high) else highest
+    return (low, high) if high > low else (lowest, max(highest, lowest + 1e-6 * max(abs(lowest), 1)))
 
 
 def save_panels(path: Path, panels: Iterable[Panel]) -> None:
@@ -89,7 +155,7 @@ def load_panels(path: Path) -> list[Panel]:
         raise ScoringError(msg) from error
 
 
-def _read_panel(arrays: "np.lib.npyio.NpzFile", number: int, entry: dict) -> Panel:
+def _read_panel(arrays: np.lib.npyio.NpzFile, number: int, entry: dict) -> Panel:
     def read(name: str) -> NDArray[np.float32] | None:
         key = f"{number}/{name}"
         return arrays[key].astype(np.float32) if key in arrays else None

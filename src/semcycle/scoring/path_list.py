@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import cast
 
 from semcycle.errors import Failure, ScoringError
-from semcycle.scoring.pairing import MapCase, Pairing, Use
+from semcycle.scoring.cases import Use
+from semcycle.scoring.pairing import MapCase, Pairing
 
 COLUMNS = ("case", "prediction", "truth", "brain", "image", "subject", "method", "use")
 USES = ("test", "validation", "healthy")

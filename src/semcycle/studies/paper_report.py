@@ -19,14 +19,15 @@ from semcycle.report.figures import Part, panel_figure
 from semcycle.report.posteriors import mean_posteriors, posterior_figure
 from semcycle.report.scores_page import FigureBlock, write_page
 from semcycle.report.tables import to_csv_text, to_latex_text, to_markdown_text
-from semcycle.scoring.evaluate import ScoreTable
+from semcycle.scoring.metrics.metrics import METRICS
 from semcycle.scoring.panels import Panel
+from semcycle.scoring.table import ScoreTable
 from semcycle.store.slice_store import SliceStore
 from semcycle.training.checkpoint import load_checkpoint
 
 Published = Mapping[str, Mapping[str, tuple[float, float]]]
 FORMATS = {".csv": to_csv_text, ".md": to_markdown_text, ".tex": to_latex_text}
-METRICS = {"auprc": "AUPRC", "best_dice": "best Dice"}
+PUBLISHED_METRICS = ("auprc", "best_dice")
 TABLE_1 = ("cycle discrete", "cycle continuous")
 SEED = re.compile(r" seed \d+$")
 SHOWN = 4
@@ -66,7 +67,8 @@ def paper_table(tables: Mapping[str, pd.DataFrame], published: Published, preset
                 ["run", "preset", "metric", "value", "low", "high"]
             ].itertuples(index=False)
         }
-        for place, (metric, label) in enumerate(METRICS.items()):
+        for place, metric in enumerate(PUBLISHED_METRICS):
+            label = METRICS[metric].label
             for preset in presets:
                 column = f"{data} {label} {preset}"
                 rows = [

@@ -17,11 +17,12 @@ from semcycle.prediction.postprocess import find_preset
 from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import sample_figure
-from semcycle.scoring.evaluate import Contestant, ScoreTable, evaluate
-from semcycle.scoring.external import map_steps, score_maps
+from semcycle.scoring.maps import map_steps, score_maps
 from semcycle.scoring.metrics.lesions import ComponentRule
 from semcycle.scoring.pairing import Pairing
-from semcycle.scoring.threshold_choice import carried_thresholds, threshold_data
+from semcycle.scoring.runs import Contestant, score_runs
+from semcycle.scoring.table import ScoreTable
+from semcycle.scoring.thresholds import carried_thresholds, threshold_data
 from semcycle.store.slice_store import SliceStore
 from semcycle.training import Epoch, Hardware, Observer, train
 from semcycle.training.checkpoint import Checkpoint, load_checkpoint
@@ -116,7 +117,7 @@ def run_scoring(
         device: Where the networks run.
         progress: Called with every finished case.
         facts: What else the report should say.
-        thresholds_from: Where thresholds come from besides the oracles: words of :mod:`.threshold_choice`.
+        thresholds_from: Where thresholds come from besides the oracles: words of :mod:`semcycle.scoring.thresholds`.
         lesions: Whether to count lesions and measure surfaces, about a second a case, run and preset.
 
     Raises:
@@ -138,7 +139,7 @@ def run_scoring(
     for source in sources:
         for checkpoint in checkpoints.values():
             check_preprocess(checkpoint, source.store)
-    table = evaluate(
+    table = score_runs(
         [*contestants, baseline],
         store,
         cases,

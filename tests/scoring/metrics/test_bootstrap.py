@@ -6,8 +6,8 @@ from scipy import stats
 
 from semcycle.scoring.metrics.bootstrap import Draws, SubjectBootstrap
 from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
-from semcycle.scoring.metrics.curve import Confusion
-from semcycle.scoring.metrics.metrics import MEASURES, METRICS, auprc, best_dice
+from semcycle.scoring.metrics.curve import Confusion, curve
+from semcycle.scoring.metrics.metrics import METRICS, auprc, best_dice, metrics_reading
 
 
 def cases(n, seed=0, spread=0.1, lift=0.2):
@@ -28,8 +28,9 @@ def pool(counts):
 
 def draw(counts, subjects=None, names=("auprc", "best_dice"), **kwargs):
     subjects = subjects or [str(k) for k in range(len(counts))]
-    whole = pool(counts)
-    return SubjectBootstrap(subjects, **kwargs).pooled(counts, {name: METRICS[name].function(whole) for name in names})
+    metrics, whole = {name: METRICS[name] for name in names}, pool(counts)
+    exact = {name: metric.function(curve(whole)) for name, metric in metrics.items()}
+    return SubjectBootstrap(subjects, **kwargs).pooled(counts, metrics, exact)
 
 
 def test_the_interval_holds_the_value_and_narrows_with_more_subjects():
@@ -46,16 +47,17 @@ def test_the_interval_holds_the_value_and_narrows_with_more_subjects():
     assert widths[1] < 0.6 * widths[0]
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", metrics_reading("curve"))
 def test_pooled_draws_are_the_metric_of_resampled_counts(name):
     counts = cases(5)
     bootstrap = SubjectBootstrap(list("abcde"), resamples=30)
-    exact = {name: METRICS[name].function(pool(counts))}
-    found = bootstrap.pooled(counts, exact)[name]
+    metric = METRICS[name]
+    exact = {name: metric.function(curve(pool(counts)))}
+    found = bootstrap.pooled(counts, {name: metric}, exact)[name]
     assert len(found.jackknife) == 5
     for weights, value in zip(bootstrap.weights[1:], [*found.resampled, *found.jackknife], strict=True):
         drawn = pool([one for one, weight in zip(counts, weights, strict=True) for _ in range(int(weight))])
-        assert value == pytest.approx(METRICS[name].function(drawn), abs=4e-3)
+        assert value == pytest.approx(metric.function(curve(drawn)), abs=4e-3)
 
 
 def test_means_medians_and_measures_are_those_of_the_drawn_cases():
@@ -65,7 +67,7 @@ def test_means_medians_and_measures_are_those_of_the_drawn_cases():
     assert mean.value == pytest.approx(np.nanmean(values))
     assert median.value == pytest.approx(np.nanmedian(values))
     table = Confusion(*np.random.default_rng(0).integers(1, 20, (4, 6)).astype(float))
-    dice = bootstrap.confused(MEASURES["dice"], table)
+    dice = bootstrap.summed(METRICS["dice"], table)
     for row, weights in enumerate(bootstrap.weights[1:51].astype(int)):
         drawn = np.repeat(np.arange(6), weights)
         assert mean.resampled[row] == pytest.approx(np.nanmean(values[drawn]))

@@ -11,12 +11,13 @@ from semcycle.errors import ScoringError
 from semcycle.masks import drop_small
 from semcycle.scoring.metrics.lesions import (
     ComponentRule,
-    component_metrics,
+    find_calls,
     find_lesions,
     froc_counts,
     froc_curve,
     match_calls,
 )
+from semcycle.scoring.metrics.metrics import metrics_reading
 from semcycle.scoring.metrics.surface import surface_distances
 
 CUBE = (1.0, 1.0, 1.0)
@@ -31,7 +32,18 @@ def volume(*boxes, shape=(12, 12, 12)):
 
 
 def count(called, truth, rule=EVERYTHING, spacing=CUBE):
-    return match_calls(called, find_lesions(truth, spacing, rule))
+    lesions = find_lesions(truth, spacing, rule)
+    return match_calls(find_calls(called, lesions), lesions)
+
+
+def measure(called, truth, rule=EVERYTHING):
+    """Every metric of a case at one threshold."""
+    lesions = find_lesions(truth, CUBE, rule)
+    calls = find_calls(called, lesions)
+    counts, distances = match_calls(calls, lesions), surface_distances(calls.mask, truth, CUBE)
+    values = {name: float(metric.function(counts)) for name, metric in metrics_reading("lesions").items()}
+    values |= {name: float(metric.function(distances)) for name, metric in metrics_reading("surfaces").items()}
+    return values | counts._asdict() | {"components_false": counts.components_false}
 
 
 A = ((0, 0, 0), (3, 3, 3))  # 27 voxels each
@@ -42,20 +54,21 @@ C = ((0, 8, 0), (3, 11, 3))
 def test_hand_made_counts():
     truth = volume(A, B)
     called = volume(((2, 2, 2), (4, 4, 4)), C)  # touches A in one voxel; C is nothing
-    found = count(called, truth)
-    assert found == (2, 1, 2, 1)
-    assert (found.sensitivity, found.precision, found.f1, found.components_false) == (0.5, 0.5, 0.5, 1)
-    assert count(called, truth, ComponentRule(overlap="iou", min_lesion_mm3=0, min_call_mm3=0)) == (2, 0, 2, 0)
+    assert count(called, truth) == (2, 1, 2, 1, 1)
+    values = measure(called, truth)
+    rates = ("lesion_sensitivity", "lesion_precision", "lesion_f1", "false_positives_per_scan")
+    assert [values[name] for name in rates] == [0.5, 0.5, 0.5, 1]
+    assert count(called, truth, ComponentRule(overlap="iou", min_lesion_mm3=0, min_call_mm3=0)) == (2, 0, 2, 0, 1)
 
 
 def test_one_call_over_two_lesions_finds_both_by_voxels_and_one_by_iou():
     truth = volume(((0, 0, 0), (3, 3, 3)), ((4, 0, 0), (7, 3, 3)))
     called = volume(((0, 0, 0), (7, 3, 3)))  # 63 voxels, IoU 27/63 with either
-    assert count(called, truth) == (2, 2, 1, 1)
+    assert count(called, truth) == (2, 2, 1, 1, 1)
     iou = {"overlap": "iou", "min_lesion_mm3": 0, "min_call_mm3": 0}
-    assert count(called, truth, ComponentRule(min_iou=0.42, **iou)) == (2, 1, 1, 1)
-    assert count(called, truth, ComponentRule(min_iou=0.43, **iou)) == (2, 0, 1, 0)
-    assert count(truth, called, ComponentRule(min_iou=0.42, **iou)) == (1, 1, 2, 1)
+    assert count(called, truth, ComponentRule(min_iou=0.42, **iou)) == (2, 1, 1, 1, 1)
+    assert count(called, truth, ComponentRule(min_iou=0.43, **iou)) == (2, 0, 1, 0, 1)
+    assert count(truth, called, ComponentRule(min_iou=0.42, **iou)) == (1, 1, 2, 1, 1)
 
 
 def test_pairs_are_as_many_as_can_be_made():
@@ -63,7 +76,7 @@ def test_pairs_are_as_many_as_can_be_made():
     truth = volume(((0, 0, 0), (4, 1, 1)), ((5, 0, 0), (7, 1, 1)), shape=(12, 3, 1))
     called = volume(((2, 0, 0), (6, 1, 1)), ((0, 0, 0), (1, 1, 1)), shape=(12, 3, 1))
     rule = ComponentRule(overlap="iou", min_iou=0.1, min_lesion_mm3=0, min_call_mm3=0)
-    assert count(called, truth, rule) == (2, 2, 2, 2)
+    assert count(called, truth, rule) == (2, 2, 2, 2, 1)
 
 
 def test_corners_connect():
@@ -75,11 +88,11 @@ def test_corners_connect():
 def test_size_limits_are_in_mm3():
     truth = volume(A, ((6, 6, 6), (7, 7, 8)))  # 27 and 2 voxels
     called = volume(A, ((6, 6, 6), (7, 7, 7)), ((0, 8, 0), (1, 9, 3)))  # 27, 1 in the small one, 3 in nothing
-    assert count(called, truth) == (2, 2, 3, 2)
+    assert count(called, truth) == (2, 2, 3, 2, 1)
     rule = ComponentRule(min_lesion_mm3=14, min_call_mm3=0)
-    assert count(called, truth, rule) == (1, 1, 2, 1)  # what lies in the small one is neither true nor false
-    assert count(called, truth, rule, (7.0, 1.0, 1.0)) == (2, 2, 3, 2)  # 2 voxels are 14 mm3
-    assert count(called, truth, ComponentRule(min_lesion_mm3=0, min_call_mm3=2)) == (2, 1, 2, 1)
+    assert count(called, truth, rule) == (1, 1, 2, 1, 1)  # what lies in the small one is neither true nor false
+    assert count(called, truth, rule, (7.0, 1.0, 1.0)) == (2, 2, 3, 2, 1)  # 2 voxels are 14 mm3
+    assert count(called, truth, ComponentRule(min_lesion_mm3=0, min_call_mm3=2)) == (2, 1, 2, 1, 1)
     assert drop_small(called, CUBE, 2).sum() == 30
     assert drop_small(called, CUBE, 4).sum() == 27
     assert drop_small(called, (2.0, 1.0, 1.0), 4).sum() == 30
@@ -88,7 +101,9 @@ def test_size_limits_are_in_mm3():
 def test_defaults_are_a_ball_of_three_millimetres():
     rule = ComponentRule()
     assert rule.min_lesion_mm3 == pytest.approx(np.pi / 6 * 3**3, abs=0.2)
-    assert component_metrics(volume(A), volume(A), CUBE)["lesion_f1"] == 1
+    assert measure(volume(A), volume(A), rule)["lesion_f1"] == 1
+    lesions = find_lesions(volume(A), CUBE, rule)
+    assert not find_calls(volume(((5, 5, 5), (7, 7, 7))), lesions).mask.any()  # 8 mm3
 
 
 @pytest.mark.parametrize(
@@ -102,7 +117,7 @@ def test_defaults_are_a_ball_of_three_millimetres():
     ],
 )
 def test_empty_cases(called, truth, expected):
-    found = component_metrics(volume(*called), volume(*truth), CUBE)
+    found = measure(volume(*called), volume(*truth), ComponentRule())
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
@@ -169,7 +184,7 @@ def test_froc_counts_by_threshold_and_adds_over_cases():
 
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ScoringError, match=r"12, 12, 12.*got \(3, 3, 3\)"):
-        match_calls(volume(shape=(3, 3, 3)), find_lesions(volume(A), CUBE))
+        find_calls(volume(shape=(3, 3, 3)), find_lesions(volume(A), CUBE))
     with pytest.raises(ScoringError, match="one 3-D shape"):
         surface_distances(volume(A), volume(A)[:3], CUBE)
     with pytest.raises(ScoringError, match="3-D mask"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,17 @@ from scipy.special import ndtr, ndtri
 
 from semcycle.scoring.metrics.codes import BINS
 from semcycle.scoring.metrics.counts import ScoreCounts
-from semcycle.scoring.metrics.curve import Confusion, Curve
-from semcycle.scoring.metrics.metrics import METRICS, Measure
+from semcycle.scoring.metrics.curve import Curve
+from semcycle.scoring.metrics.metrics import Metric
 
 GROUPS = 2048
 """Thresholds kept for resampling pooled counts, spread over the logarithm of how many voxels reach them: neighbours differ by
 1 % at most (180 million voxels), and what that moves a draw is moved back by as much as it moves the value itself."""
-CHUNK = 128
+DRAWS_AT_ONCE = 128
 """Draws whose curves are in memory at a time."""
 LEVEL = 0.95
+Sums = TypeVar("Sums", bound=tuple)
+"""Named tuple of numbers that add over cases."""
 
 
 class Interval(NamedTuple):
@@ -62,12 +64,12 @@ class Draws:
 
     def interval(self) -> Interval:
         """Percentile and BCa interval; unknown with fewer than two informative subjects or hardly a defined draw."""
-        found = self.resampled[np.isfinite(self.resampled)]
-        if not np.isfinite(self.value) or len(found) < max(20, len(self.resampled) / 2):
+        drawn = self.resampled[np.isfinite(self.resampled)]
+        if not np.isfinite(self.value) or len(drawn) < max(20, len(self.resampled) / 2):
             return UNKNOWN
         tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        low, high = np.quantile(found, tails)
-        share = ((found < self.value).sum() + (found == self.value).sum() / 2) / len(found)
+        low, high = np.quantile(drawn, tails)
+        share = ((drawn < self.value).sum() + (drawn == self.value).sum() / 2) / len(drawn)
         known = self.jackknife[np.isfinite(self.jackknife)]
         off = known.mean() - known if len(known) > 1 else np.zeros(1)
         spread = (off**2).sum() ** 1.5
@@ -77,7 +79,7 @@ class Draws:
         shifted = ndtri(share) + ndtri(tails)
         shrunk = 1 - skew * shifted
         place = np.where(shrunk > 0, ndtri(share) + shifted / np.maximum(shrunk, 1e-9), np.copysign(np.inf, shifted))
-        low_bca, high_bca = np.quantile(found, ndtr(place))
+        low_bca, high_bca = np.quantile(drawn, ndtr(place))
         return Interval(float(low), float(high), float(low_bca), float(high_bca))
 
     def p_value(self) -> float:
@@ -85,11 +87,11 @@ class Draws:
 
         Twice the smaller share, counting the observed value as one more draw: never below 2 / (R + 1).
         """
-        found = self.resampled[np.isfinite(self.resampled)]
-        if not np.isfinite(self.value) or not len(found):
+        drawn = self.resampled[np.isfinite(self.resampled)]
+        if not np.isfinite(self.value) or not len(drawn):
             return float("nan")
-        smaller = min((found <= 0).sum(), (found >= 0).sum())
-        return float(min(1.0, 2 * (smaller + 1) / (len(found) + 1)))
+        smaller = min((drawn <= 0).sum(), (drawn >= 0).sum())
+        return float(min(1.0, 2 * (smaller + 1) / (len(drawn) + 1)))
 
 
 class SubjectBootstrap:
@@ -122,22 +124,10 @@ class SubjectBootstrap:
     def mean(self, values: NDArray[np.float64]) -> Draws:
         """Mean over cases of ``(C,)`` values, those that are NaN left out."""
         known = np.isfinite(values)
-        return self.ratio(np.where(known, values, 0), known.astype(float), alone=known)
-
-    def ratio(
-        self, above: NDArray[np.float64], below: NDArray[np.float64], alone: NDArray[np.bool_] | None = None
-    ) -> Draws:
-        """Sum over sum: a rate of all cases together, from ``(C,)`` numerators and denominators.
-
-        Args:
-            above: Numerators.
-            below: Denominators.
-            alone: Cases that are informative; those of fewer than two subjects leave no interval.
-        """
-        top, bottom = self.weights @ above, self.weights @ below
+        top, bottom = self.weights @ np.where(known, values, 0), self.weights @ known.astype(float)
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = np.where(bottom > 0, top / bottom, np.nan)
-        return self.known(self.draws(values), below > 0 if alone is None else alone)
+            means = np.where(bottom > 0, top / bottom, np.nan)
+        return self.known(self.draws(means), known)
 
     def median(self, values: NDArray[np.float64]) -> Draws:
         """Median over cases of ``(C,)`` values, those that are NaN left out."""
@@ -150,36 +140,38 @@ class SubjectBootstrap:
         low, high = (reached < half).sum(axis=1), (reached <= half).sum(axis=1)
         last = len(order) - 1
         middle = (ranked[np.minimum(low, last)] + ranked[np.minimum(high, last)]) / 2
-        found = np.where(reached[:, -1] > 0, middle, np.nan)
-        return self.known(self.draws(found), np.isfinite(values))
+        medians = np.where(reached[:, -1] > 0, middle, np.nan)
+        return self.known(self.draws(medians), np.isfinite(values))
 
-    def pooled(self, counts: Sequence[ScoreCounts], exact: Mapping[str, float]) -> dict[str, Draws]:
+    def pooled(
+        self, counts: Sequence[ScoreCounts], metrics: Mapping[str, Metric], exact: Mapping[str, float]
+    ) -> dict[str, Draws]:
         """Metrics over all thresholds of the counts of all cases together.
 
         Args:
             counts: One a case, of one code.
-            exact: Metric -> its value on all counts; resampled ones are computed on ``GROUPS`` thresholds and shifted
-                to agree.
+            metrics: Name -> metric that reads a curve.
+            exact: Name -> its value on all counts; resampled ones are computed on ``GROUPS`` thresholds and shifted to agree.
         """
         # hits and alarms of every case at every threshold kept: sums over cases of cumulated counts are cumulated
         thresholds, hits, alarms = _cumulated(counts)
-        found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in exact}
-        for start in range(0, len(self.weights), CHUNK):
-            weights = self.weights[start : start + CHUNK]
+        drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in metrics}
+        for start in range(0, len(self.weights), DRAWS_AT_ONCE):
+            weights = self.weights[start : start + DRAWS_AT_ONCE]
             true, false = weights @ hits, weights @ alarms
             c = Curve(thresholds, true, false, true[:, -1], false[:, -1])
-            for name, values in found.items():
-                values.append(METRICS[name].over(c))
+            for name, metric in metrics.items():
+                drawn[name].append(metric.function(c))
         informative = hits[:, -1] > 0
         return {
             name: self.known(self.draws(np.concatenate(values), exact[name]), informative)
-            for name, values in found.items()
+            for name, values in drawn.items()
         }
 
-    def confused(self, measure: Measure, cases: Confusion) -> Draws:
-        """A measure at a fixed threshold over all cases together, from ``(C,)`` confusion counts."""
-        totals = Confusion(*(self.weights @ np.asarray(part, float) for part in cases))
-        return self.known(self.draws(measure.of(totals)), np.isfinite(measure.of(cases)))
+    def summed(self, metric: Metric, cases: Sums) -> Draws:
+        """A metric of all cases together, from what it reads of every case: a named tuple of ``(C,)`` numbers that add."""
+        totals = type(cases)(*(self.weights @ np.asarray(part, float) for part in cases))
+        return self.known(self.draws(metric.function(totals)), np.isfinite(metric.function(cases)))
 
     def known(self, draws: Draws, informative: NDArray[np.bool_]) -> Draws:
         """Leave the draws out where fewer than two subjects have anything to say."""

@@ -12,13 +12,11 @@ code         for                                 which scores share a code
 proportion to ln(r1 / r0), where r0 and r1 count the voxels above its upper and its lower end. A group of scores that share a
 code then holds at most the share e = ln(N) / 65536 x (a bucket's densest part over its mean) of the voxels ranked at or above
 it: 0.0003 for 180 million voxels. Precision and Dice at any threshold, AUPRC and best Dice move by no more than 2e,
-however rare the lesion. What a data set really lost is bounded afterwards, from its counts, by
-:func:`semcycle.scoring.metrics.resolution.bounds`.
+however rare the lesion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -52,14 +50,6 @@ class ScoreCode(Protocol):
         """Smallest code that is called lesion at this threshold, 65536 for none."""
         ...
 
-    def exact(self) -> NDArray[np.bool_]:
-        """``(65536,)``: codes that only one float32 value has."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON; :func:`code_from_dict` reads it."""
-        ...
-
 
 @dataclass(frozen=True)
 class UnitCode:
@@ -80,14 +70,6 @@ class UnitCode:
     def first_code(self, threshold: float) -> int:
         """See :class:`ScoreCode`."""
         return int(np.clip(np.rint(threshold * (BINS - 1)), 0, BINS))
-
-    def exact(self) -> NDArray[np.bool_]:
-        """See :class:`ScoreCode`."""
-        return np.zeros(BINS, bool)
-
-    def to_dict(self) -> dict[str, Any]:
-        """See :class:`ScoreCode`."""
-        return {"kind": "unit"}
 
 
 @dataclass(frozen=True)
@@ -117,14 +99,6 @@ class ExactCode:
         """See :class:`ScoreCode`."""
         place = int(np.searchsorted(self._sorted, np.float32(threshold)))
         return place if place < len(self.values) else BINS
-
-    def exact(self) -> NDArray[np.bool_]:
-        """See :class:`ScoreCode`."""
-        return np.ones(BINS, bool)
-
-    def to_dict(self) -> dict[str, Any]:
-        """See :class:`ScoreCode`."""
-        return {"kind": "exact", "values": list(self.values)}
 
 
 @dataclass(frozen=True)
@@ -176,17 +150,6 @@ class FloatCode:
             return BINS
         return int(self.encode(score)[0])
 
-    def exact(self) -> NDArray[np.bool_]:
-        """See :class:`ScoreCode`."""
-        found = np.zeros(BINS, bool)
-        full = (np.array(self.sizes) == BINS) | (np.array(self.buckets) == _ZERO)
-        found[: sum(self.sizes)] = np.repeat(full, self.sizes)
-        return found
-
-    def to_dict(self) -> dict[str, Any]:
-        """See :class:`ScoreCode`."""
-        return {"kind": "float", "buckets": list(self.buckets), "sizes": list(self.sizes)}
-
 
 UNIT = UnitCode()
 """The code of all scores of semcycle's own methods."""
@@ -234,38 +197,6 @@ class CodeFitter:
         shares = np.where(used == _ZERO, 0, np.log((ranks + 1) / (ranks - voxels + 1))[::-1])
         sizes = 1 + np.floor((BINS - len(used)) * shares / shares.sum()).astype(np.int64)
         return FloatCode(tuple(used.tolist()), tuple(sizes.tolist()))
-
-
-def fit_code(scores: Iterable[NDArray[Any]]) -> ScoreCode:
-    """Fit a code to arrays of scores, each seen once.
-
-    Raises:
-        ScoringError: A score is not finite in float32, or there is none.
-    """
-    fitter = CodeFitter()
-    for some in scores:
-        fitter.add(some)
-    return fitter.fit()
-
-
-def code_from_dict(content: Mapping[str, Any]) -> ScoreCode:
-    """Read what ``to_dict`` wrote.
-
-    Raises:
-        ScoringError: It describes no code.
-    """
-    try:
-        if content["kind"] == "unit":
-            return UNIT
-        if content["kind"] == "exact":
-            return ExactCode(tuple(map(float, content["values"])))
-        if content["kind"] == "float":
-            return FloatCode(tuple(map(int, content["buckets"])), tuple(map(int, content["sizes"])))
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"expected a score code, got one without {error}; score again"
-        raise ScoringError(msg) from error
-    msg = f"expected a score code of kind unit, exact or float, got {content['kind']!r}; score again"
-    raise ScoringError(msg)
 
 
 def as_float32(scores: NDArray[Any]) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """ScoreCounts: how many lesion and healthy voxels have each score. Every metric is a function of them.
 
-Scores are coded in 16 bits, monotonically (:mod:`semcycle.scoring.metrics.codes`), and counted. Counts of slices, cases, processes
-and machines add exactly, and memory does not grow with the number of voxels. Scores that share a code are the only
-approximation; :mod:`semcycle.scoring.metrics.resolution` bounds what it costs.
+Scores are coded in 16 bits, monotonically (:mod:`semcycle.scoring.metrics.codes`), and counted. Counts of slices, cases,
+processes and machines add exactly, and memory does not grow with the number of voxels. Scores that share a code are the only
+approximation.
 """
 
 from __future__ import annotations
@@ -115,14 +115,24 @@ def count_scores(
         scores, truth, region = scores.T, truth.T, None if region is None else region.T
     scores, truth = scores.reshape(-1), truth.reshape(-1)
     where = None if region is None else region.reshape(-1)
-    everything, positives = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
+    positives, everything = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     for start in range(0, scores.size, CHUNK):
         part = slice(start, start + CHUNK)
-        some, lesion = scores[part], truth[part]
-        if where is not None:
-            some, lesion = some[where[part]], lesion[where[part]]
-        codes = code.encode(some)
+        inside = slice(None) if where is None else where[part]
+        codes, lesion = code.encode(scores[part][inside]), truth[part][inside]
         everything += np.bincount(codes, minlength=BINS)
         if lesion.any():
             positives += np.bincount(codes[lesion], minlength=BINS)
     return ScoreCounts(positives, everything - positives, code)
+
+
+def count_codes(codes: NDArray[np.uint16], truth: NDArray[np.bool_], code: ScoreCode = UNIT) -> ScoreCounts:
+    """Count voxels whose scores are coded already.
+
+    Args:
+        codes: ``(N,)``.
+        truth: ``(N,)`` lesion.
+        code: Of the codes.
+    """
+    positives = np.bincount(codes[truth], minlength=BINS)
+    return ScoreCounts(positives, np.bincount(codes, minlength=BINS) - positives, code)

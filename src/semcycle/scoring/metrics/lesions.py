@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,8 +28,7 @@ from scipy import sparse
 
 from semcycle.config import Config
 from semcycle.errors import ScoringError
-from semcycle.masks import drop_small, label_components
-from semcycle.scoring.metrics.surface import surface_distances
+from semcycle.masks import label_components
 from semcycle.types import Spacing
 
 SMALLEST_MM3 = 14.0
@@ -49,42 +49,26 @@ class ComponentRule(Config):
 
 
 class LesionCounts(NamedTuple):
-    """Lesions and calls of one case, or of several added up.
+    """Lesions and calls of one case, or of several: numbers add, and may be arrays.
 
     Attributes:
         lesions: In the truth.
         lesions_found: Of these.
         components: Calls that are true or false.
         components_true: Of these.
+        scans: How many were counted.
     """
 
-    lesions: int
-    lesions_found: int
-    components: int
-    components_true: int
+    lesions: Any
+    lesions_found: Any
+    components: Any
+    components_true: Any
+    scans: Any = 1
 
     @property
-    def components_false(self) -> int:
+    def components_false(self) -> Any:
         """False positives."""
         return self.components - self.components_true
-
-    @property
-    def sensitivity(self) -> float:
-        """Share of the lesions that was found; NaN without any."""
-        return self.lesions_found / self.lesions if self.lesions else float("nan")
-
-    @property
-    def precision(self) -> float:
-        """Share of the calls that is true; NaN without any."""
-        return self.components_true / self.components if self.components else float("nan")
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of both: NaN without a lesion, 0 where nothing was found."""
-        if not self.lesions:
-            return float("nan")
-        both = self.sensitivity + (self.precision if self.components else 0)
-        return 2 * self.sensitivity * self.precision / both if both and self.components else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +92,31 @@ class Lesions:
         """Number of lesions."""
         return len(self.sizes)
 
+    @cached_property
+    def places(self) -> NDArray[np.intp]:
+        """Flat indices of the voxels of lesions, small ones too."""
+        return np.flatnonzero(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """A thresholded map, labelled once.
+
+    Attributes:
+        labels: ``(I, J, K)`` int32 from 1, 0 elsewhere.
+        sizes: Voxels of each component.
+        kept: ``(N,)`` bool, those that are large enough.
+    """
+
+    labels: NDArray[np.int32]
+    sizes: NDArray[np.int64]
+    kept: NDArray[np.bool_]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """``(I, J, K)`` what is called, without small calls."""
+        return np.concatenate([[False], self.kept])[self.labels]
+
 
 def find_lesions(truth: NDArray[np.bool_], spacing: Spacing, rule: ComponentRule | None = None) -> Lesions:
     """Label the lesions of a case.
@@ -127,12 +136,12 @@ def find_lesions(truth: NDArray[np.bool_], spacing: Spacing, rule: ComponentRule
     return Lesions(renamed[labels], sizes[kept], spacing, rule)
 
 
-def match_calls(called: NDArray[np.bool_], lesions: Lesions) -> LesionCounts:
-    """Compare the components of a thresholded map with the lesions.
+def find_calls(called: NDArray[np.bool_], lesions: Lesions) -> Calls:
+    """Label the components of a thresholded map.
 
     Args:
         called: Of the shape of ``lesions.labels``.
-        lesions: From :func:`find_lesions`, with its rule.
+        lesions: From :func:`find_lesions`, whose rule and voxel size hold.
 
     Raises:
         ScoringError: Shapes differ.
@@ -141,57 +150,29 @@ def match_calls(called: NDArray[np.bool_], lesions: Lesions) -> LesionCounts:
         msg = f"expected calls on the grid of the lesions {lesions.labels.shape}, got {called.shape}"
         raise ScoringError(msg)
     labels, sizes = label_components(called, lesions.spacing)
-    kept = sizes * float(np.prod(lesions.spacing)) >= lesions.rule.min_call_mm3
-    both = (labels > 0) & (lesions.labels != 0)
+    return Calls(labels, sizes, sizes * float(np.prod(lesions.spacing)) >= lesions.rule.min_call_mm3)
+
+
+def match_calls(calls: Calls, lesions: Lesions) -> LesionCounts:
+    """Compare the components of a thresholded map with the lesions."""
+    mine = calls.labels.ravel()[lesions.places]
+    hit = mine > 0
     width = lesions.count + 2  # of a row of pairs: ignored truth, no truth, lesions
-    pairs, voxels = np.unique(
-        (labels[both].astype(np.int64) - 1) * width + lesions.labels[both] + 1, return_counts=True
-    )
+    theirs = lesions.labels.ravel()[lesions.places[hit]]
+    pairs, voxels = np.unique((mine[hit].astype(np.int64) - 1) * width + theirs + 1, return_counts=True)
     call, lesion = np.divmod(pairs, width)
-    wanted = kept[call]
+    wanted = calls.kept[call]
     call, lesion, voxels = call[wanted], lesion[wanted] - 2, voxels[wanted]
     hits = lesion >= 0
     ignored = np.setdiff1d(call, call[hits]).size
-    pair = (call[hits], lesion[hits])
+    call, lesion, voxels = call[hits], lesion[hits], voxels[hits]
     if lesions.rule.overlap == "any":
-        found, true = np.unique(pair[1]).size, np.unique(pair[0]).size
+        found, true = np.unique(lesion).size, np.unique(call).size
     else:
-        union = sizes[pair[0]] + lesions.sizes[pair[1]] - voxels[hits]
-        good = voxels[hits] / union >= lesions.rule.min_iou
-        found = true = _count_pairs(pair[0][good], pair[1][good], (len(sizes), lesions.count))
-    return LesionCounts(lesions.count, found, int(kept.sum()) - ignored, true)
-
-
-def component_metrics(
-    called: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: Spacing, rule: ComponentRule | None = None
-) -> dict[str, float]:
-    """Everything about one case at one threshold.
-
-    Args:
-        called: ``(I, J, K)`` bool, the thresholded map.
-        truth: Same shape.
-        spacing: Voxel size in mm along these axes.
-        rule: The default of :class:`ComponentRule` without.
-
-    Returns:
-        ``lesions``, ``lesions_found``, ``components``, ``components_true``, ``components_false``, ``lesion_sensitivity``,
-        ``lesion_precision``, ``lesion_f1``, and ``hd95_mm`` and ``assd_mm`` between the whole truth and what is called once
-        small calls are removed. NaN where undefined: rates without a lesion or a call, distances without either.
-
-    Raises:
-        ScoringError: Shapes differ, are not 3-D, or a voxel has no size.
-    """
-    rule = rule or ComponentRule()
-    kept = drop_small(called, spacing, rule.min_call_mm3)
-    counts = match_calls(kept, find_lesions(truth, spacing, rule))
-    numbers = {name: float(value) for name, value in counts._asdict().items()}
-    rates = {
-        "components_false": float(counts.components_false),
-        "lesion_sensitivity": counts.sensitivity,
-        "lesion_precision": counts.precision,
-        "lesion_f1": counts.f1,
-    }
-    return numbers | rates | surface_distances(kept, truth, spacing)._asdict()
+        union = calls.sizes[call] + lesions.sizes[lesion] - voxels
+        good = voxels / union >= lesions.rule.min_iou
+        found = true = _count_pairs(call[good], lesion[good], (len(calls.sizes), lesions.count))
+    return LesionCounts(lesions.count, found, int(calls.kept.sum()) - ignored, true)
 
 
 def froc_counts(calls: Iterable[NDArray[np.bool_]], lesions: Lesions) -> NDArray[np.int64]:
@@ -204,8 +185,8 @@ def froc_counts(calls: Iterable[NDArray[np.bool_]], lesions: Lesions) -> NDArray
     Returns:
         ``(K, 3)``: lesions, lesions found, false positives. Adds over cases.
     """
-    found = [match_calls(called, lesions) for called in calls]
-    rows = [(one.lesions, one.lesions_found, one.components_false) for one in found]
+    counts = [match_calls(find_calls(called, lesions), lesions) for called in calls]
+    rows = [(each.lesions, each.lesions_found, each.components_false) for each in counts]
     return np.array(rows, np.int64).reshape(-1, 3)
 
 

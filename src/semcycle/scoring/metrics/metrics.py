@@ -1,7 +1,8 @@
-"""Metrics: pure functions of :class:`ScoreCounts`. They draw nothing, write nothing and know no file.
+"""Metrics: pure functions of counts. They draw nothing, write nothing and know no file.
 
-A voxel is called a lesion when its score is at least the threshold. Every metric is written once, for a :class:`Curve` of
-any number of draws at once, so that the number in a table and those of its bootstrap are the same code.
+A voxel is called a lesion when its score is at least the threshold. Every metric is written once, for arrays of any number of
+cases or draws, so that the number in a table, those of the cases and those of the bootstrap are the same code. A metric is a
+function and a line in ``METRICS``: tables, pages and docs read everything they say of it there.
 
 Empty cases: without a lesion voxel every metric but the false-positive rate is undefined (NaN); so are AUROC and whatever is
 measured at a false-positive rate without another voxel. Where nothing is called lesion, precision is 0.
@@ -12,12 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from semcycle.scoring.metrics.counts import ScoreCounts
 from semcycle.scoring.metrics.curve import Best, Confusion, Curve, Values, confusion, curve, ratio
 from semcycle.scoring.metrics.greedy import greedy_search
+from semcycle.scoring.metrics.policies import PER_CASE, POLICIES, POOLED
+
+if TYPE_CHECKING:
+    from semcycle.scoring.metrics.lesions import LesionCounts
 
 # --- over all thresholds ---
 
@@ -85,17 +91,71 @@ def rate_of(c: Confusion) -> Values:
     return ratio(c.false_positives, c.negatives)
 
 
+# --- thresholds that a metric chooses for itself, from a curve without draws ---
+
+
+def best_threshold(c: Curve) -> float:
+    """The largest threshold of the largest Dice; NaN without lesion."""
+    return float(c.thresholds[int(c.dice.argmax())]) if c.positives else float("nan")
+
+
+def greedy_threshold(c: Curve) -> float:
+    """Above which the reference code calls lesion."""
+    return float(greedy_search(c).threshold)
+
+
+def threshold_at_rate(c: Curve, rate: float) -> float:
+    """See :func:`threshold_at_fpr`."""
+    if not c.negatives:
+        return float("nan")
+    allowed = int((c.false_positives <= rate * c.negatives).sum())
+    return float(c.thresholds[allowed - 1]) if allowed else float("inf")
+
+
+# --- of lesions, surfaces, reconstructions ---
+
+
+def lesions_found(c: LesionCounts) -> Values:
+    """Lesions found of all; NaN without any."""
+    return ratio(c.lesions_found, c.lesions)
+
+
+def true_calls(c: LesionCounts) -> Values:
+    """True calls of all; NaN without any."""
+    return ratio(c.components_true, c.components)
+
+
+def lesion_f1(c: LesionCounts) -> Values:
+    """Harmonic mean of both: NaN without a lesion, 0 where nothing was found."""
+    sensitivity, precision = lesions_found(c), np.nan_to_num(true_calls(c))
+    return ratio(2 * sensitivity * precision, sensitivity + precision, 0.0)
+
+
+class ErrorSums(NamedTuple):
+    """Sums of |x - reconstruction| in the brain, and over how many voxels; they add over cases."""
+
+    healthy: Any
+    lesion: Any
+    healthy_voxels: Any
+    lesion_voxels: Any
+
+
+def healthy_error(c: ErrorSums) -> Values:
+    """Mean over the brain outside lesions."""
+    return ratio(c.healthy, c.healthy_voxels)
+
+
+def residual_ratio(c: ErrorSums) -> Values:
+    """Mean within lesions over that outside; NaN where either is undefined or the latter 0."""
+    return ratio(ratio(c.lesion, c.lesion_voxels), healthy_error(c))
+
+
 # --- of counts ---
 
 
 def auprc(counts: ScoreCounts) -> float:
     """Step-wise average precision; see :func:`average_precision`. It is not the trapezoidal area."""
     return float(average_precision(curve(counts)))
-
-
-def auroc(counts: ScoreCounts) -> float:
-    """Area under the ROC curve; see :func:`area_under_roc`."""
-    return float(area_under_roc(curve(counts)))
 
 
 def best_dice(counts: ScoreCounts) -> Best:
@@ -105,21 +165,7 @@ def best_dice(counts: ScoreCounts) -> Best:
     not what a user gets. NaN without lesion voxels.
     """
     c = curve(counts)
-    if not c.positives:
-        return Best(float("nan"), float("nan"))
-    place = int(c.dice.argmax())
-    return Best(float(c.dice[place]), float(c.thresholds[place]))
-
-
-def best_iou(counts: ScoreCounts) -> Best:
-    """The largest intersection over union, at the threshold of the best Dice."""
-    dice, threshold = best_dice(counts)
-    return Best(dice / (2 - dice), threshold)
-
-
-def greedy_dice(counts: ScoreCounts) -> Best:
-    """Best Dice as the reference code searches it, and the threshold above which it finds it; see :mod:`.greedy`."""
-    return Best(*map(float, greedy_search(curve(counts))))
+    return Best(float(largest_dice(c)), best_threshold(c))
 
 
 def dice_at(counts: ScoreCounts, threshold: float) -> float:
@@ -133,11 +179,7 @@ def threshold_at_fpr(counts: ScoreCounts, rate: float) -> float:
     Where already the highest score is too common, the next number above it, which calls nothing lesion: infinity.
     NaN without a negative.
     """
-    c = curve(counts)
-    if not c.negatives:
-        return float("nan")
-    allowed = int((c.false_positives <= rate * c.negatives).sum())
-    return float(c.thresholds[allowed - 1]) if allowed else float("inf")
+    return threshold_at_rate(curve(counts), rate)
 
 
 def prevalence(counts: ScoreCounts) -> float:
@@ -148,89 +190,148 @@ def prevalence(counts: ScoreCounts) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric over all thresholds, by name.
+    """A line of the registry: all that tables, pages and docs say of a metric.
 
     Attributes:
-        over: Curve of any number of draws -> values.
-        title: For tables.
-        higher_is_better: Direction.
-        definition: One sentence.
-        oracle: Whether the value belongs to a threshold that was chosen with the truth.
+        reads: What the function takes. ``curve``: a :class:`Curve`, over all thresholds. At a threshold: ``confusion``, a
+            :class:`Confusion`; ``lesions``, a :class:`LesionCounts`; ``surfaces``, :class:`SurfaceDistances`. ``errors``:
+            :class:`ErrorSums`, of methods that reconstruct.
+        function: Those -> values, elementwise.
+        label: Name for people.
+        meaning: One or two sentences for a reader who does not know it.
+        higher_is_better: Its direction.
         empty: What makes it NaN.
+        policies: Keys of ``POLICIES`` under which it stands in the table.
+        page: Those under which it stands on the page.
+        by_case: Whether cases have a column of it: nowhere, in ``per_case.csv``, or on the page too.
+        finds: The threshold it chose with the truth; ``None`` for metrics that choose none.
+        choice: That choice in words.
     """
 
-    over: Callable[[Curve], Values]
-    title: str
-    higher_is_better: bool
-    definition: str
-    oracle: bool = False
+    reads: Literal["curve", "confusion", "lesions", "surfaces", "errors"]
+    function: Callable[[Any], Values]
+    label: str
+    meaning: str
+    higher_is_better: bool = True
     empty: str = "no lesion voxel"
+    policies: tuple[str, ...] = tuple(POLICIES)
+    page: tuple[str, ...] = ()
+    by_case: Literal["nowhere", "file", "page"] = "file"
+    finds: Callable[[Curve], float] | None = None
+    choice: str = "best"
 
-    def function(self, counts: ScoreCounts) -> float:
-        """The value of pooled or per-case counts."""
-        return float(self.over(curve(counts)))
+    @property
+    def cut(self) -> bool:
+        """Whether it is taken at a threshold."""
+        return self.reads in ("confusion", "lesions", "surfaces")
 
 
-@dataclass(frozen=True)
-class Measure:
-    """What is measured at a given threshold, by name; attributes as for :class:`Metric`."""
-
-    of: Callable[[Confusion], Values]
-    title: str
-    higher_is_better: bool
-    definition: str
-    empty: str = "no lesion voxel"
-
-    def function(self, counts: ScoreCounts, threshold: float) -> float:
-        """The value of pooled or per-case counts."""
-        return float(self.of(confusion(counts, threshold)))
-
+_BOTH = (POOLED, "per_case_mean")
+_NO_OTHER = "no lesion voxel, or no other"
 
 METRICS = {
-    "auprc": Metric(average_precision, "AUPRC", True, "step-wise average precision"),
+    "auprc": Metric(
+        "curve", average_precision, "AUPRC",
+        "Area under the precision-recall curve, step-wise (average precision). A random score reaches the prevalence.",
+        page=_BOTH, by_case="page",
+    ),
     "auprc_trapezoid": Metric(
-        trapezoid_precision, "AUPRC (trapezoid)", True, "trapezoidal area under precision over recall, from (0, 1)"
+        "curve", trapezoid_precision, "AUPRC (trapezoid)",
+        "Trapezoidal area under precision over recall, from (0, 1): optimistic where scores tie or are few.",
     ),
     "auroc": Metric(
-        area_under_roc,
-        "AUROC",
-        True,
-        "chance that a lesion voxel scores above another, ties counting half",
-        empty="no lesion voxel, or no other",
+        "curve", area_under_roc, "AUROC",
+        "Area under the ROC curve: the chance that a lesion voxel scores higher than another, ties counting half. It is "
+        "lenient where lesions are rare.",
+        empty=_NO_OTHER, page=(POOLED,), by_case="page",
     ),
     "best_dice": Metric(
-        largest_dice, "best Dice", True, "largest Dice over all thresholds, chosen on the truth", oracle=True
+        "curve", largest_dice, "best Dice",
+        "The highest Dice that one threshold reaches. The threshold is an oracle: it is chosen with the test labels and "
+        "cannot be known in use, so this is an upper bound and not a performance.",
+        page=_BOTH, by_case="page", finds=best_threshold,
     ),
     "best_iou": Metric(
-        largest_iou, "best IoU", True, "largest intersection over union, chosen on the truth", oracle=True
+        "curve", largest_iou, "best IoU",
+        "Intersection over union at the threshold of the best Dice: an upper bound too.",
+        page=(POOLED,), finds=best_threshold,
     ),
     "greedy_dice": Metric(
-        lambda c: greedy_search(c).value,
-        "greedy Dice",
-        True,
-        "best Dice as the field's most used code searches it, which can miss it",
-        oracle=True,
+        "curve", lambda c: greedy_search(c).value, "greedy Dice",
+        "The best Dice as the field's most used code searches it, for comparison with published numbers; it can miss "
+        "the best.",
+        page=(POOLED,), finds=greedy_threshold,
     ),
-} | {
-    f"sensitivity_at_fpr_{percent}": Metric(
-        partial(recall_at_rate, rate=percent / 100),
-        f"sensitivity at {percent} % FPR",
-        True,
-        f"recall at the laxest threshold that at most {percent} % of the other voxels reach",
-        oracle=True,
-        empty="no lesion voxel, or no other",
-    )
-    for percent in (1, 2, 5)
-}
-"""Name -> metric of pooled or per-case counts, over all thresholds."""
+    **{
+        f"sensitivity_at_fpr_{percent}": Metric(
+            "curve", partial(recall_at_rate, rate=percent / 100), f"sensitivity at {percent} % FPR",
+            f"Share of the lesion found when at most {percent} % of the other voxels are called lesion.",
+            empty=_NO_OTHER, page=(POOLED,), finds=partial(threshold_at_rate, rate=percent / 100), choice=f"{percent} % FPR",
+        )
+        for percent in (1, 2, 5)
+    },
+    "dice": Metric(
+        "confusion", dice_of, "Dice", "2 TP / (2 TP + FP + FN).", page=_BOTH, by_case="page",
+    ),
+    "precision": Metric(
+        "confusion", precision_of, "precision", "TP / (TP + FP), 0 where nothing is called lesion.", by_case="nowhere",
+    ),
+    "recall": Metric("confusion", recall_of, "recall", "TP / (TP + FN).", by_case="nowhere"),
+    "fpr": Metric(
+        "confusion", rate_of, "FPR", "FP / (FP + TN).",
+        higher_is_better=False, empty="no voxel that is no lesion", by_case="nowhere",
+    ),
+    "lesion_sensitivity": Metric(
+        "lesions", lesions_found, "lesions found", "Share of the lesions that a called component touches.",
+        empty="no lesion", policies=(POOLED,), page=(POOLED,),
+    ),
+    "lesion_precision": Metric(
+        "lesions", true_calls, "true components", "Share of the called components that touch a lesion.",
+        empty="no call", policies=(POOLED,), page=(POOLED,),
+    ),
+    "false_positives_per_scan": Metric(
+        "lesions", lambda c: ratio(c.components_false, c.scans), "false alarms",
+        "Called components a scan that touch no lesion.",
+        higher_is_better=False, empty="never", policies=(POOLED,), page=(POOLED,), by_case="nowhere",
+    ),
+    "lesion_f1": Metric(
+        "lesions", lesion_f1, "lesion F1", "Harmonic mean of lesions found and true components.",
+        empty="no lesion", policies=PER_CASE, by_case="page",
+    ),
+    "hd95_mm": Metric(
+        "surfaces", lambda c: c.hd95_mm, "HD95 in mm",
+        "Larger of the two directed 95 % percentiles of the distances between the surfaces.",
+        higher_is_better=False, empty="no lesion, or nothing called", policies=PER_CASE, by_case="page",
+    ),
+    "assd_mm": Metric(
+        "surfaces", lambda c: c.assd_mm, "ASSD in mm", "Mean distance between the surfaces, over the voxels of both.",
+        higher_is_better=False, empty="no lesion, or nothing called", policies=PER_CASE,
+    ),
+    "l1_healthy": Metric(
+        "errors", healthy_error, "L1 healthy",
+        "Mean absolute reconstruction error in healthy brain; intensities run from 0 to 1.",
+        higher_is_better=False, empty="no healthy voxel", policies=(POOLED,), page=(POOLED,), by_case="page",
+    ),
+    "residual_ratio": Metric(
+        "errors", residual_ratio, "residual ratio",
+        "Mean reconstruction error within lesions over that in healthy brain; 1 means blind.",
+        empty="no lesion voxel in the brain, or no error outside", policies=(POOLED,), page=(POOLED,), by_case="page",
+    ),
+}  # fmt: skip
+"""Name -> metric. Those at a threshold stand in tables with its rule, ``dice_at_validation``: see :func:`name_at`."""
 
-MEASURES = {
-    "dice": Measure(dice_of, "Dice", True, "2 TP / (2 TP + FP + FN)"),
-    "precision": Measure(precision_of, "precision", True, "TP / (TP + FP), 0 where nothing is called lesion"),
-    "recall": Measure(recall_of, "recall", True, "TP / (TP + FN)"),
-    "fpr": Measure(rate_of, "FPR", False, "FP / (FP + TN)", empty="no voxel that is no lesion"),
-}
-"""Name -> measure at a given threshold; in tables with the threshold's rule, ``dice_at_validation``."""
+CALL_COLUMNS = ("lesions", "lesions_found", "components", "components_true", "components_false")
+"""Columns of a case that count its lesions and calls at a threshold."""
+
+
+def name_at(metric: str, rule: str) -> str:
+    """Name of a metric at a threshold."""
+    return f"{metric}_at_{rule}"
+
+
+def metrics_reading(what: str) -> dict[str, Metric]:
+    """The metrics of one kind."""
+    return {name: metric for name, metric in METRICS.items() if metric.reads == what}
 
 
 def _largest(values: Values) -> Values:

@@ -13,36 +13,42 @@ LEAST_LESIONS = 3
 """Lesion-bearing cases without which thirds of them say nothing."""
 
 
+POOLED = "pooled"
+LESION_SLICES = "lesion_slices"
+
+
 @dataclass(frozen=True)
 class Policy:
     """A way to pool.
 
     Attributes:
-        title: For tables.
-        definition: One sentence.
+        label: A metric's label under it, with the metric's at ``{}``.
+        meaning: One sentence.
     """
 
-    title: str
-    definition: str
+    label: str
+    meaning: str
 
 
 POLICIES = {
-    "pooled": Policy("all voxels", "the voxels of all cases together, so that a large lesion counts more"),
-    "per_case_mean": Policy("mean over cases", "computed for each case that has a lesion, then averaged"),
-    "per_case_median": Policy("median over cases", "computed for each case that has a lesion, then the median"),
-} | {
-    f"per_case_mean_{third}": Policy(
-        f"mean over the third of {third} lesions",
-        f"as the mean over cases, for the third of the lesion-bearing cases with {third} lesion volumes only",
-    )
-    for third in THIRDS
-} | {
-    "lesion_slices": Policy(
-        "lesion-bearing slices only",
-        "the voxels of the slices that show lesion together; flattering, as nobody knows these slices beforehand",
+    POOLED: Policy("{}", "Over the voxels of all cases together, so that a large lesion counts more."),
+    "per_case_mean": Policy("mean {}", "Computed for each case that has a lesion, then averaged."),
+    "per_case_median": Policy("median {}", "Computed for each case that has a lesion, then the median."),
+    **{
+        f"per_case_mean_{third}": Policy(
+            f"mean {{}}, {third} lesions",
+            f"As the mean over cases, for the third of the lesion-bearing cases with {third} lesion volumes only.",
+        )
+        for third in THIRDS
+    },
+    LESION_SLICES: Policy(
+        "{} in lesion-bearing slices",
+        "Over the voxels of the slices that show lesion together; flattering, as nobody knows these slices beforehand.",
     ),
-}  # fmt: skip
+}
 """Name -> policy: the values of the column ``pooling``."""
+PER_CASE = tuple(name for name in POLICIES if name not in (POOLED, LESION_SLICES))
+"""Those that need a value of every case."""
 
 
 def lesion_thirds(lesion_ml: Sequence[float], bearing: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:

@@ -1,9 +1,8 @@
 """Surface distances between two masks in mm: HD95 and the average symmetric surface distance (ASSD).
 
 The surface of a mask is its voxels with a neighbour outside that shares a face; distances run between voxel centres and respect
-the voxel size along every axis. Contours and distance maps are SimpleITK's [maurer2003]. HD95 is
-the larger of the two directed 95 % percentiles, as in MONAI; pooling both directions before the percentile, as medpy does, gives
-smaller numbers.
+the voxel size along every axis. Contours and distance maps are SimpleITK's [maurer2003]. HD95 is the larger of the two directed
+95 % percentiles, as in MONAI; pooling both directions before the percentile, as medpy does, gives smaller numbers.
 """
 
 from __future__ import annotations

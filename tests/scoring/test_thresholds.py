@@ -1,12 +1,15 @@
-"""What `--threshold-from` finds: cases that neither training nor test has, for every run."""
+"""Thresholds: from what they are set, and what `--threshold-from` finds."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from semcycle.errors import ScoringError, StoreError
-from semcycle.scoring.threshold_choice import carried_thresholds, threshold_data
-from semcycle.training.calibration import Calibration, HealthyThreshold
+from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
+from semcycle.scoring.metrics.metrics import dice_at
+from semcycle.scoring.thresholds import RULES, carried_thresholds, oracle_thresholds, set_thresholds, threshold_data
+from semcycle.training.calibration import Calibration, HealthyThreshold, Threshold
 
 
 def make_run(held_out=("l1",), learned=("h0", "h1"), calibration=None):
@@ -77,3 +80,28 @@ def test_a_model_brings_its_thresholds_and_may_not_have_seen_the_test_subjects()
         assert seen.source == "oracle: saw test subjects, 1 % FPR on ten scans, carried by the model"
     (old,) = carried_thresholds(runs, ["baur"], Sessions(), ["p_1"])["old", "baur"]  # knows its cases only
     assert old.source.startswith("oracle: ")
+
+
+def test_a_threshold_that_nothing_reaches_is_infinite_and_finds_nothing():
+    """The highest score is already too common among the healthy voxels."""
+    counts = count_scores(np.ones(100, np.float32), np.arange(100) < 10)
+    threshold = {one.rule: one for one in oracle_thresholds(counts, 1)}["fpr_1"]
+    assert threshold == Threshold("fpr_1", float("inf"), threshold.source)
+    assert dice_at(counts, threshold.value) == 0
+
+
+def test_what_cannot_set_a_threshold_is_refused():
+    healthy = count_scores(np.linspace(0, 1, 9), np.zeros(9, bool))
+    with pytest.raises(ScoringError, match=r"store x.*lesion in the validation cases.*1 case \(h\)"):
+        set_thresholds("validation", healthy, ["h"], "store x")
+    with pytest.raises(ScoringError, match="healthy voxels"):
+        set_thresholds("healthy", ScoreCounts.empty(), ["h"], "store y")
+
+
+def test_every_rule_that_is_set_has_its_words():
+    counts = count_scores(np.linspace(0, 1, 9), np.arange(9) > 6)
+    names = [one.rule for one in oracle_thresholds(counts, 1)]
+    for rule in ("validation", "healthy"):
+        names += [one.rule for one in set_thresholds(rule, counts, ["c"], "{} of somebody")]
+    assert set(names) | {"given", "model_1", "model_2", "model_5"} == set(RULES)
+    assert set_thresholds("healthy", counts, ["c"], "{}")[0].source == "healthy: 1 % FPR on 1 case (c) of {}"

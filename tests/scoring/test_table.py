@@ -7,13 +7,19 @@ import pandas as pd
 import pytest
 
 from semcycle.errors import ScoringError
-from semcycle.scoring.metrics.codes import fit_code
-from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
-from semcycle.scoring.metrics.metrics import MEASURES, METRICS, auprc, best_dice, dice_at, prevalence
+from semcycle.scoring.entries import CallScores, CaseScores, Entry
+from semcycle.scoring.metrics.counts import ScoreCounts, count_scores, pool
+from semcycle.scoring.metrics.lesions import LesionCounts
+from semcycle.scoring.metrics.metrics import ErrorSums, auprc, best_dice, dice_at, metrics_reading, prevalence
 from semcycle.scoring.metrics.policies import POLICIES, lesion_thirds
-from semcycle.scoring.score_table import CaseRecord, Entry, ReconstructionError, ScoreTable, build_table, pooled
-from semcycle.scoring.thresholds import healthy_thresholds, oracle_thresholds, validation_threshold
-from semcycle.training.calibration import Threshold
+from semcycle.scoring.metrics.surface import SurfaceDistances
+from semcycle.scoring.table import ScoreTable, build_table
+from semcycle.scoring.thresholds import oracle_thresholds, set_thresholds
+from tests.scoring.metrics.exact_sorting import fit_code
+
+
+def pooled(cases):
+    return pool([case.counts for case in cases])
 
 
 def make_case(number, lift=0.25, lesion=True):
@@ -24,24 +30,22 @@ def make_case(number, lift=0.25, lesion=True):
         truth[3:7, : 10 + 8 * number] = True
     scores = np.clip(0.3 + lift * truth + 0.15 * generator.normal(size=truth.shape), 0, 1).astype(np.float32)
     bearing = truth.any(axis=1)
-    return CaseRecord(
+    return CaseScores(
         f"case{number}",
         f"subject{number}",
         count_scores(scores, truth),
         count_scores(scores[bearing], truth[bearing]),
         float(truth.sum()),
-        error=ReconstructionError(
-            float(scores[~truth].sum()), float(scores[truth].sum()), int((~truth).sum()), int(truth.sum())
-        ),
-    )
+        errors=ErrorSums(float(scores[~truth].sum()), float(scores[truth].sum()), int((~truth).sum()), int(truth.sum())),
+    )  # fmt: skip
 
 
 def make_entry(run="good", lift=0.25, preset="literal"):
     records = [make_case(number, lift, lesion=number < 7) for number in range(9)]
     thresholds = [
         *oracle_thresholds(pooled(records), len(records)),
-        validation_threshold(pooled([make_case(20, lift)]), ["v1"], "store x"),
-        *healthy_thresholds(pooled([make_case(21, lift, lesion=False)]), ["h1"], "store y"),
+        *set_thresholds("validation", pooled([make_case(20, lift)]), ["v1"], "store x"),
+        *set_thresholds("healthy", pooled([make_case(21, lift, lesion=False)]), ["h1"], "store y"),
     ]
     return Entry(run, "toy", preset, records, thresholds)
 
@@ -65,16 +69,17 @@ def row(scores, metric, pooling="pooled", run="good"):
 def test_every_metric_stands_under_every_policy(scores):
     assert not scores.table.duplicated(["run", "preset", "metric", "pooling"]).any()
     found = set(zip(scores.table["metric"], scores.table["pooling"], strict=True))
-    assert found >= {(metric, policy) for metric in METRICS for policy in POLICIES}
+    assert found >= {(metric, policy) for metric in metrics_reading("curve") for policy in POLICIES}
     rules = ("oracle", "fpr_1", "fpr_5", "validation", "healthy_1", "healthy_2")
-    assert found >= {(f"{name}_at_{rule}", policy) for name in MEASURES for rule in rules for policy in POLICIES}
+    assert found >= {
+        (f"{name}_at_{rule}", policy) for name in metrics_reading("confusion") for rule in rules for policy in POLICIES
+    }
     for policy in POLICIES.values():
-        assert policy.title
-        assert policy.definition
+        assert policy.label.format("x") != policy.meaning
 
 
 def test_policies_by_hand(entries, scores):
-    records = entries[0].records
+    records = entries[0].cases
     values = np.array([auprc(record.counts) for record in records[:7]])
     assert row(scores, "auprc")["value"] == pytest.approx(auprc(pooled(records)))
     assert row(scores, "auprc", "per_case_mean")["value"] == pytest.approx(values.mean())
@@ -131,24 +136,19 @@ def test_methods_are_compared_in_pairs(scores):
 
 def test_components_have_rates_and_distances(entries):
     def add(record, number):
-        found = {
-            "lesions": 2,
-            "lesions_found": number % 3,
-            "components": 4,
-            "components_true": 1,
-            "components_false": 3,
-        }
-        return replace(record, components={"oracle": found | {"hd95_mm": 10.0 + number if number < 7 else np.nan}})
+        distances = SurfaceDistances(10.0 + number if number < 7 else np.nan, np.nan)
+        return replace(record, calls={"oracle": CallScores(LesionCounts(2, number % 3, 4, 1), distances)})
 
     entry = entries[0]
-    records = [add(record, number) for number, record in enumerate(entry.records)]
+    records = [add(record, number) for number, record in enumerate(entry.cases)]
     froc = np.array([[0.0, 0.1], [3.0, 0.8]])
-    scores = build_table([replace(entry, records=records, froc=froc)], resamples=100)
+    scores = build_table([replace(entry, cases=records, froc=froc)], resamples=100)
     assert row(scores, "lesion_sensitivity_at_oracle")["value"] == pytest.approx(9 / 18)
     assert row(scores, "lesion_precision_at_oracle")["value"] == pytest.approx(1 / 4)
     assert row(scores, "false_positives_per_scan_at_oracle")["value"] == 3
     assert row(scores, "hd95_mm_at_oracle", "per_case_median")["value"] == 13
     assert "hd95_mm_at_oracle" in scores.per_case
+    assert not scores.table["metric"].str.startswith("assd").any()  # nowhere defined
     assert scores.curves["good|literal|froc_sensitivity"].tolist() == [0.1, 0.8]
 
 
@@ -177,7 +177,7 @@ def test_scores_of_any_range_make_the_same_table(entries):
         changed = change(scores)
         code = fit_code([changed])
         records = [
-            CaseRecord(f"c{k}", f"s{k}", count_scores(changed[k], truth[k], None, code), None, float(k))
+            CaseScores(f"c{k}", f"s{k}", count_scores(changed[k], truth[k], None, code), None, float(k))
             for k in range(6)
         ]
         thresholds = oracle_thresholds(pooled(records), 6)
@@ -190,22 +190,18 @@ def test_scores_of_any_range_make_the_same_table(entries):
 
 def test_what_cannot_be_scored_is_refused(entries):
     good = entries[0]
-    healthy = [record for record in good.records if not record.counts.positives.any()]
+    healthy = [record for record in good.cases if not record.counts.positives.any()]
     for bad, message in (
         ([], "at least one run"),
-        ([replace(good, records=[])], "at least one run"),
+        ([replace(good, cases=[])], "at least one run"),
         ([good, good], "different names"),
-        ([good, replace(entries[1], records=entries[1].records[1:])], "expected the cases of good"),
-        ([replace(good, records=healthy)], "expected a lesion in the test cases, got none in 2"),
+        ([good, replace(entries[1], cases=entries[1].cases[1:])], "expected the cases of good"),
+        ([replace(good, cases=healthy)], "expected a lesion in the test cases, got none in 2"),
     ):
         with pytest.raises(ScoringError, match=message):
             build_table(bad)
     with pytest.raises(ScoringError, match="got none"):
-        pooled([])
-    with pytest.raises(ScoringError, match=r"store x.*lesion in the validation cases.*1 case \(h\)"):
-        validation_threshold(pooled(healthy), ["h"], "store x")
-    with pytest.raises(ScoringError, match="healthy voxels"):
-        healthy_thresholds(ScoreCounts.empty(), ["h"], "store y")
+        replace(good, cases=[]).counts  # noqa: B018 a property that refuses
 
 
 def test_thirds_need_three_lesions_and_share_out_the_rest():
@@ -216,11 +212,3 @@ def test_thirds_need_three_lesions_and_share_out_the_rest():
         "medium": [3, 5],
         "large": [0],
     }
-
-
-def test_a_threshold_that_nothing_reaches_is_infinite_and_finds_nothing():
-    """The highest score is already too common among the healthy voxels."""
-    counts = count_scores(np.ones(100, np.float32), np.arange(100) < 10)
-    threshold = {one.rule: one for one in oracle_thresholds(counts, 1)}["fpr_1"]
-    assert threshold == Threshold("fpr_1", float("inf"), threshold.source)
-    assert dice_at(counts, threshold.value) == 0

@@ -9,8 +9,8 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from semcycle.errors import SemcycleError
-from semcycle.scoring.external import map_steps, score_maps
-from semcycle.scoring.map_reader import read_case
+from semcycle.scoring.map_files import read_case
+from semcycle.scoring.maps import map_steps, score_maps
 from semcycle.scoring.pairing import pair_folders
 from semcycle.scoring.path_list import read_list
 from tests.conftest import semcycle

@@ -1,13 +1,4 @@
-"""ScoreTable: from the counts of every case to tidy rows with intervals, whatever made the scores.
-
-`semcycle score` (methods over a store) and `semcycle evaluate` (maps in files) both end here::
-
-    records = [CaseRecord(case, subject, counts, lesion_slices, lesion_ml), ...]      # pass 1, a case at a time
-    thresholds = [*oracle_thresholds(pooled(records), len(records)), validation_threshold(...)]
-    records = [replace(record, components={rule: {...}}) for record in records]       # pass 2, optional
-    table = build_table([Entry(run, method, preset, records, thresholds)])
-    table.save(folder)
-"""
+"""ScoreTable: from the counts of every case to tidy rows with intervals, whatever made the scores."""
 
 from __future__ import annotations
 
@@ -25,18 +16,15 @@ from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError
 from semcycle.files import write_bytes
+from semcycle.scoring.entries import Entry
 from semcycle.scoring.metrics.bootstrap import Draws, SubjectBootstrap
-from semcycle.scoring.metrics.counts import ScoreCounts, pool
 from semcycle.scoring.metrics.curve import curve
-from semcycle.scoring.metrics.metrics import dice_at, prevalence
+from semcycle.scoring.metrics.metrics import name_at
 from semcycle.scoring.panels import Panel, load_panels, save_panels
-from semcycle.scoring.score_rows import CaseRecord, ReconstructionError, case_values, entry_rows
-from semcycle.training.calibration import Threshold
-
-__all__ = ["CaseRecord", "Entry", "ReconstructionError", "ScoreTable", "build_table", "pooled"]
+from semcycle.scoring.rows import case_columns, entry_rows
 
 CURVE_POINTS = 512
-COLUMNS = [
+TABLE_COLUMNS = [
     *("run", "method", "preset", "metric", "pooling", "value", "low", "high", "low_bca", "high_bca"),
     *("threshold", "threshold_source", "cases", "prevalence"),
 ]
@@ -46,27 +34,6 @@ COMPARISON_COLUMNS = [
     *("preset", "metric", "pooling", "run", "other", "difference", "low", "high", "low_bca", "high_bca"),
     *("p", "cases"),
 ]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One run under one preset: the unit that gets rows in the table.
-
-    Attributes:
-        run: Name in the table.
-        method: Name of the method, or of the tool that made the maps.
-        preset: Name of the post-processing.
-        records: One a case; the same cases in the same order in every entry.
-        thresholds: At which the maps are cut, see :mod:`semcycle.scoring.thresholds`.
-        froc: ``(K, 2)`` false positives a scan and lesion-wise sensitivity, from strict to lax thresholds, or ``None``.
-    """
-
-    run: str
-    method: str
-    preset: str
-    records: Sequence[CaseRecord]
-    thresholds: Sequence[Threshold] = ()
-    froc: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,18 +87,6 @@ class ScoreTable:
         return cls(table, per_case, curves, load_panels(folder / "panels.npz"), comparisons)
 
 
-def pooled(records: Sequence[CaseRecord]) -> ScoreCounts:
-    """Counts of all cases together.
-
-    Raises:
-        ScoringError: There is no case, or their codes differ.
-    """
-    if not records:
-        msg = "expected cases to score, got none; check the split or the folders"
-        raise ScoringError(msg)
-    return pool([record.counts for record in records])
-
-
 def build_table(
     entries: Sequence[Entry], panels: Sequence[Panel] = (), *, resamples: int = 2000, seed: int = 0
 ) -> ScoreTable:
@@ -148,84 +103,67 @@ def build_table(
             preset.
     """
     _check(entries)
-    bootstrap = SubjectBootstrap([record.subject for record in entries[0].records], resamples=resamples, seed=seed)
+    bootstrap = SubjectBootstrap([case.subject for case in entries[0].cases], resamples=resamples, seed=seed)
     rows: list[dict[str, Any]] = []
-    cases: list[dict[str, Any]] = []
+    cases: list[pd.DataFrame] = []
     curves: dict[str, NDArray[np.float64]] = {}
     draws: dict[str, dict[tuple[str, str], dict[str, tuple[Draws, int]]]] = {}
     for entry in entries:
         common = {"run": entry.run, "method": entry.method, "preset": entry.preset}
-        compared = [*COMPARED, *((f"dice_at_{one.rule}", "per_case_mean") for one in entry.thresholds)]
-        for row in entry_rows(entry.records, entry.thresholds, bootstrap):
-            found = {"metric": row.metric, "pooling": row.pooling, "value": row.draws.value}
-            end = {"threshold": row.threshold, "threshold_source": row.source}
+        compared = [*COMPARED, *((name_at("dice", one.rule), "per_case_mean") for one in entry.thresholds)]
+        for row in entry_rows(entry, bootstrap):
+            value = {"metric": row.metric, "pooling": row.pooling, "value": row.draws.value}
+            threshold = {"threshold": row.threshold, "threshold_source": row.source}
             count = {"cases": row.cases, "prevalence": row.prevalence}
-            rows.append(common | found | row.draws.interval()._asdict() | end | count)
+            rows.append(common | value | row.draws.interval()._asdict() | threshold | count)
             if (row.metric, row.pooling) in compared:
                 by_run = draws.setdefault(entry.preset, {}).setdefault((row.metric, row.pooling), {})
                 by_run[entry.run] = (row.draws, row.cases)
-        cases += [common | row for row in _per_case(entry)]
+        cases.append(pd.DataFrame(common | case_columns(entry)))
         curves |= {f"{entry.run}|{entry.preset}|{name}": values for name, values in _curves(entry).items()}
     return ScoreTable(
-        pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(cases), curves, list(panels), _comparisons(draws)
+        pd.DataFrame(rows, columns=TABLE_COLUMNS),
+        pd.concat(cases, ignore_index=True),
+        curves,
+        list(panels),
+        _comparisons(draws),
     )
 
 
 def _check(entries: Sequence[Entry]) -> None:
-    if not entries or not entries[0].records:
+    if not entries or not entries[0].cases:
         msg = "expected at least one run and one case to score, got none; check the split or the folders"
         raise ScoringError(msg)
     names = [(entry.run, entry.preset) for entry in entries]
     if len(set(names)) < len(names):
         msg = f"expected entries of different names, got {', '.join(map('/'.join, names))}; rename a run"
         raise ScoringError(msg)
-    expected = [(record.case, record.subject) for record in entries[0].records]
+    expected = [(case.case, case.subject) for case in entries[0].cases]
     for entry in entries:
-        if [(record.case, record.subject) for record in entry.records] != expected:
+        if [(case.case, case.subject) for case in entry.cases] != expected:
             msg = (
                 f"{entry.run}: expected the cases of {entries[0].run} in their order, got others; score all on the same"
             )
             raise ScoringError(msg)
-    if not any(record.counts.positives.any() for record in entries[0].records):
+    if not entries[0].counts.positives.any():
         msg = f"expected a lesion in the test cases, got none in {len(expected)}; AUPRC and Dice need one"
         raise ScoringError(msg)
 
 
-def _per_case(entry: Entry) -> list[dict[str, Any]]:
-    rows = []
-    for record in entry.records:
-        row: dict[str, Any] = {"case": record.case} | case_values(record.counts)
-        for threshold in entry.thresholds:
-            row[f"dice_at_{threshold.rule}"] = dice_at(record.counts, threshold.value)
-            for name, value in (record.components or {}).get(threshold.rule, {}).items():
-                row[f"{name}_at_{threshold.rule}"] = value
-        row |= {"prevalence": prevalence(record.counts), "lesion_voxels": int(record.counts.positives.sum())}
-        rows.append(row | {"lesion_ml": record.lesion_ml} | _errors(record.error))
-    return rows
-
-
-def _errors(error: ReconstructionError | None) -> dict[str, float]:
-    if error is None:
-        return {}
-    healthy = error.healthy / error.healthy_voxels if error.healthy_voxels else np.nan
-    lesion = error.lesion / error.lesion_voxels if error.lesion_voxels else np.nan
-    return {"l1_healthy": healthy, "residual_ratio": lesion / healthy if healthy else np.nan}
-
-
 def _curves(entry: Entry) -> dict[str, NDArray[np.float64]]:
     """At most ``CURVE_POINTS`` points of the pooled curves, spread evenly over the recall."""
-    c = curve(pooled(entry.records))
+    c = curve(entry.counts)
     wanted = np.linspace(0, c.positives, CURVE_POINTS)
     index = np.unique(np.clip(np.searchsorted(c.true_positives, wanted), 0, len(c.thresholds) - 1))
     whole = {
         "precision": c.precision, "recall": c.recall, "thresholds": c.thresholds, "dice": c.dice,
         "fpr": c.false_positive_rate,
     }  # fmt: skip
-    found = {name: np.asarray(values, float)[index] for name, values in whole.items()}
+    parts = {name: np.asarray(values, float)[index] for name, values in whole.items()}
     if entry.froc is not None:
         froc = np.asarray(entry.froc, float)
-        found |= {"froc_false_positives": froc[:, 0], "froc_sensitivity": froc[:, 1]}
-    return found
+        parts |= {"froc_false_positives": froc[:, 0], "froc_sensitivity": froc[:, 1]}
+    return parts
 
 
 def _curve_frame(curves: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
@@ -235,13 +173,13 @@ def _curve_frame(curves: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
         run, preset, part = name.rsplit("|", 2)
         kind = "lesions" if part.startswith("froc_") else "voxels"
         frames.setdefault((run, preset, kind), {})[part.removeprefix("froc_")] = values
-    made = [
+    tables = [
         pd.DataFrame(parts).assign(run=run, preset=preset, curve=kind) for (run, preset, kind), parts in frames.items()
     ]
     columns = ["run", "preset", "curve"]
-    if not made:
+    if not tables:
         return pd.DataFrame(columns=columns)
-    frame = pd.concat(made, ignore_index=True)
+    frame = pd.concat(tables, ignore_index=True)
     return frame[[*columns, *(name for name in frame if name not in columns)]]
 
 
@@ -252,8 +190,8 @@ def _comparisons(draws: dict[str, dict[tuple[str, str], dict[str, tuple[Draws, i
             for run, other in combinations(by_run, 2):
                 difference = by_run[run][0] - by_run[other][0]
                 names = {"preset": preset, "metric": metric, "pooling": pooling, "run": run, "other": other}
-                found = {"difference": difference.value} | difference.interval()._asdict()
-                rows.append(names | found | {"p": difference.p_value(), "cases": by_run[run][1]})
+                value = {"difference": difference.value} | difference.interval()._asdict()
+                rows.append(names | value | {"p": difference.p_value(), "cases": by_run[run][1]})
     return pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
 
 

@@ -4,9 +4,13 @@ from sklearn.metrics import average_precision_score
 
 from semcycle.errors import ScoringError, SplitError, StoreError
 from semcycle.methods.base import Reconstructed
-from semcycle.scoring.evaluate import Contestant, ScoreTable, ThresholdData, evaluate
-from semcycle.scoring.metrics.metrics import METRICS
+from semcycle.scoring.metrics.lesions import ComponentRule, find_calls, find_lesions, match_calls
+from semcycle.scoring.metrics.metrics import metrics_reading
+from semcycle.scoring.metrics.surface import surface_distances
 from semcycle.scoring.panels import load_panels
+from semcycle.scoring.runs import Contestant, score_runs
+from semcycle.scoring.table import ScoreTable
+from semcycle.scoring.thresholds import ThresholdData
 from semcycle.studies.running import intensity_baseline
 
 
@@ -27,7 +31,7 @@ CONTESTANTS = [
 
 @pytest.fixture(scope="module")
 def table(ball_store):
-    return evaluate(CONTESTANTS, ball_store, ["l0", "l1", "h1"])
+    return score_runs(CONTESTANTS, ball_store, ["l0", "l1", "h1"])
 
 
 def value(table, run, metric, pooling="pooled", preset="literal"):
@@ -69,7 +73,7 @@ def test_best_dice_says_that_its_threshold_is_an_oracle(table):
     assert each["threshold_source"] == "oracle: each case's own"
     others = table.table[table.table.metric == "auprc"]
     assert others.threshold.isna().all()
-    assert set(table.table.metric) >= set(METRICS)
+    assert set(table.table.metric) >= set(metrics_reading("curve"))
 
 
 def test_every_run_and_preset_has_all_rows_and_curves(table):
@@ -118,7 +122,7 @@ def test_lesion_outside_the_brain_mask_counts_as_missed(ball_store, monkeypatch)
         return type(slices)(**{**slices.__dict__, "brain": brain})
 
     monkeypatch.setattr(ball_store, "load", cut)
-    hidden = evaluate(CONTESTANTS[1:], ball_store, ["l0"])
+    hidden = score_runs(CONTESTANTS[1:], ball_store, ["l0"])
     assert value(hidden, "dark", "auprc")["value"] == pytest.approx(
         value(hidden, "dark", "auprc")["prevalence"], rel=0.02
     )
@@ -126,17 +130,17 @@ def test_lesion_outside_the_brain_mask_counts_as_missed(ball_store, monkeypatch)
 
 def test_unfair_or_impossible_scorings_are_refused(ball_store):
     with pytest.raises(SplitError, match="subject-h0 from its training"):
-        evaluate(CONTESTANTS, ball_store, ["l0", "h0"])
+        score_runs(CONTESTANTS, ball_store, ["l0", "h0"])
     with pytest.raises(ScoringError, match="expected a lesion"):
-        evaluate(CONTESTANTS[1:], ball_store, ["h1"])
+        score_runs(CONTESTANTS[1:], ball_store, ["h1"])
     with pytest.raises(ScoringError, match="different names"):
-        evaluate([CONTESTANTS[1]] * 2, ball_store, ["l0"])
+        score_runs([CONTESTANTS[1]] * 2, ball_store, ["l0"])
     with pytest.raises(StoreError, match="nobody"):
-        evaluate(CONTESTANTS, ball_store, ["nobody"])
+        score_runs(CONTESTANTS, ball_store, ["nobody"])
 
 
 def test_intensity_baseline_scores_the_image_itself(ball_store):
-    table = evaluate([intensity_baseline(), Contestant("dark", "toy", frozenset(), black)], ball_store, ["l0"])
+    table = score_runs([intensity_baseline(), Contestant("dark", "toy", frozenset(), black)], ball_store, ["l0"])
     assert value(table, "intensity", "auprc")["value"] == value(table, "dark", "auprc")["value"]
 
 
@@ -147,16 +151,45 @@ def test_thresholds_come_from_other_cases_and_say_so(ball_store):
         ThresholdData("validation", ball_store, everyone, "balls"),
         ThresholdData("healthy", ball_store, healthy, "balls"),
     ]
-    table = evaluate(CONTESTANTS, ball_store, ["l0", "h1"], presets=["literal"], thresholds=sources, resamples=100)
+    table = score_runs(CONTESTANTS, ball_store, ["l0", "h1"], presets=["literal"], thresholds=sources, resamples=100)
     validation = value(table, "dark", "dice_at_validation")
     assert validation["threshold_source"] == "validation: best pooled Dice on 1 case (l1) of balls"
     assert validation["value"] <= value(table, "dark", "best_dice")["value"]
-    own = evaluate(CONTESTANTS[1:], ball_store, ["l1"], presets=["literal"], resamples=100)
+    own = score_runs(CONTESTANTS[1:], ball_store, ["l1"], presets=["literal"], resamples=100)
     assert validation["threshold"] == value(own, "dark", "best_dice")["threshold"]
     rate = value(table, "dark", "fpr_at_healthy_5")
     assert rate["threshold_source"] == "healthy: 5 % FPR on 2 cases (h2, h3) of balls"
     assert 0.01 < rate["value"] < 0.15
     with pytest.raises(SplitError, match=r"balls.*subject-l1 in both.*oracle"):
-        evaluate(CONTESTANTS, ball_store, ["l0", "l1"], thresholds=sources[:1])
+        score_runs(CONTESTANTS, ball_store, ["l0", "l1"], thresholds=sources[:1])
     with pytest.raises(ScoringError, match="lesion in the validation cases"):
-        evaluate(CONTESTANTS, ball_store, ["l0"], thresholds=[ThresholdData("validation", ball_store, healthy, "b")])
+        score_runs(CONTESTANTS, ball_store, ["l0"], thresholds=[ThresholdData("validation", ball_store, healthy, "b")])
+    with pytest.raises(ScoringError, match="each rule to set thresholds once"):
+        score_runs(CONTESTANTS, ball_store, ["l0"], thresholds=sources[:1] * 2)
+
+
+def test_the_second_look_sees_the_map_that_was_counted(ball_store):
+    """A brighter ball in darkness: found at the best threshold, and what is called is what the counts say."""
+    flat = Contestant("flat", "toy", frozenset(), black)
+    cases = ["l0", "l1", "h0"]
+    table = score_runs([flat], ball_store, cases, presets=["literal"], resamples=100)
+    rows = table.per_case.set_index("case")
+    for case in cases:
+        slices = ball_store.load(case)
+        truth = slices.lesion > 0
+        threshold = table.table.query("metric == 'best_dice' and pooling == 'pooled'").iloc[0]["threshold"]
+        called = (slices.image.astype(np.float32) * (slices.brain > 0) >= threshold - 0.5 / 65535) & (slices.brain > 0)
+        lesions = find_lesions(truth, (6.0, 7.0, 7.0), ComponentRule())
+        calls = find_calls(called, lesions)
+        counts, distances = match_calls(calls, lesions), surface_distances(calls.mask, truth, (6.0, 7.0, 7.0))
+        for name in ("lesions", "components", "components_false"):
+            assert rows.loc[case, f"{name}_at_oracle"] == getattr(counts, name)
+        assert rows.loc[case, "hd95_mm_at_oracle"] == pytest.approx(distances.hd95_mm, nan_ok=True)
+    found = table.table.query("metric == 'lesion_sensitivity_at_oracle'").iloc[0]
+    assert (found["value"], found["pooling"], found["cases"]) == (1, "pooled", 3)
+    alarms = table.curves["flat|literal|froc_false_positives"]
+    assert len(alarms) == len(table.curves["flat|literal|froc_sensitivity"]) > 5
+    plain = score_runs([flat], ball_store, cases, presets=["literal"], resamples=100, lesions=False)
+    assert not plain.table["metric"].str.startswith("lesion_").any()
+    same = plain.table.merge(table.table, on=["metric", "pooling"])
+    np.testing.assert_array_equal(same["value_x"], same["value_y"])

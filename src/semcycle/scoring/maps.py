@@ -1,0 +1,155 @@
+"""Scores of anomaly maps that lie in files, whatever made them: the work of `semcycle evaluate`.
+
+The definitions are those of `semcycle score`. A case that fails for one method is left out for all, so that methods are compared
+on the same cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semcycle.config import change_settings
+from semcycle.errors import Failure, ScoringError, SemcycleError
+from semcycle.prediction.postprocess import PostProcessing, process_map
+from semcycle.scoring.cases import CaseFacts, Key, ScoredCase
+from semcycle.scoring.map_files import MapVoxels, read_case
+from semcycle.scoring.metrics.lesions import ComponentRule
+from semcycle.scoring.pairing import MapCase, Pairing
+from semcycle.scoring.score import score_cases
+from semcycle.scoring.table import ScoreTable
+from semcycle.scoring.thresholds import SOURCES, check_apart
+from semcycle.training.calibration import Threshold
+
+AS_IS = "as_is"
+"""Preset of maps that are scored as they are."""
+PICTURES = 12
+"""Cases that get a picture."""
+
+
+def score_maps(
+    pairing: Pairing,
+    *,
+    presets: Sequence[str] = (AS_IS,),
+    given: Mapping[str, float] | None = None,
+    scratch: Path | None = None,
+    progress: Callable[[str], None] = lambda case: None,
+    rule: ComponentRule | None = None,
+    resamples: int = 2000,
+) -> tuple[ScoreTable, list[Failure]]:
+    """Score maps against truth.
+
+    Args:
+        pairing: Which files belong together.
+        presets: ``as_is``, or ``as_is,median_mm=5`` with steps of :class:`PostProcessing`: each gets rows of its own.
+        given: Method -> a threshold of the user's.
+        scratch: Where the temporary file is made; the system's place without.
+        progress: Called twice with every test case: read, and looked at lesion by lesion.
+        rule: What counts as a lesion, a call and a hit.
+        resamples: Of the bootstrap.
+
+    Returns:
+        The table, and the cases that are not in it, with reasons.
+
+    Raises:
+        ScoringError: No case can be scored, none has a lesion, or a preset is none.
+        SplitError: Thresholds would be set on test subjects.
+    """
+    steps = {preset: map_steps(preset) for preset in presets}
+    tested = {case.subject for case in pairing.cases if case.use == "test"}
+    for use in SOURCES:
+        check_apart(use, _source(use), tested, {case.subject for case in pairing.cases if case.use == use})
+    failures = list(pairing.failures)
+    brought = {
+        (method, preset): [Threshold("given", value, f"given: {value:g} by the user")]
+        for method, value in (given or {}).items()
+        for preset in presets
+    }
+    table = score_cases(
+        _cases(pairing, steps, failures, progress),
+        {method: method for method in pairing.methods},
+        presets,
+        brought=brought,
+        rule=rule,
+        resamples=resamples,
+        pictures=PICTURES,
+        folder=scratch,
+        looked=progress,
+    )
+    return table, sorted(failures, key=lambda failure: failure.case_id)
+
+
+def map_steps(preset: str) -> PostProcessing:
+    """Post-processing of finished maps: ``as_is``, with ``step=value`` after commas.
+
+    Raises:
+        ScoringError: Another name, an unknown step, or one that needs the image or the reconstruction.
+    """
+    name, *words = [word.strip() for word in preset.split(",")]
+    if name != AS_IS:
+        msg = f"expected the preset {AS_IS}, or {AS_IS},STEP=VALUE for maps that were not made here, got {preset!r}"
+        raise ScoringError(msg)
+    steps = change_settings(PostProcessing(), words, preset)
+    if steps.sign != "absolute" or steps.prior_quantile is not None:
+        msg = f"{preset}: expected steps that need only the map, got sign or prior_quantile; leave them out"
+        raise ScoringError(msg)
+    return steps
+
+
+def _process(voxels: MapVoxels, steps: Mapping[str, PostProcessing]) -> dict[Key, NDArray[np.float32]]:
+    """Every method's map under every preset; filters take the case's lowest score, or 0, for what they blank."""
+    maps = {}
+    for method, scores in voxels.scores.items():
+        floor = min(scores[voxels.brain].min(), np.float32(0))
+        for preset, step in steps.items():
+            if step == PostProcessing():
+                maps[method, preset] = scores
+                continue
+            shifted = np.where(voxels.brain, scores - floor, np.float32(0))
+            level = {"component_level": step.component_level - float(floor)}
+            done = process_map(shifted, voxels.brain, step.model_copy(update=level), voxels.spacing)
+            maps[method, preset] = np.where(voxels.brain, done + floor, np.float32(0))
+    return maps
+
+
+def _source(use: str) -> str:
+    return f"the list's {use} rows"
+
+
+def _cases(
+    pairing: Pairing,
+    steps: Mapping[str, PostProcessing],
+    failures: list[Failure],
+    progress: Callable[[str], None],
+) -> Iterator[ScoredCase]:
+    """The test cases, then those that thresholds are set on; what fails is added to the failures."""
+    scored = 0
+    for use in ("test", *SOURCES):
+        for case in (case for case in pairing.cases if case.use == use):
+            try:
+                made = _make_case(case, read_case(case), steps)
+            except SemcycleError as error:
+                failures.append(Failure(case.case, str(error)))
+            else:
+                yield made
+                scored += use == "test"
+            progress(case.case)
+        if not scored:
+            detail = f"the first failed with: {failures[0].reason}" if failures else "all are used for thresholds"
+            msg = f"expected test cases to score, got none; {detail}"
+            raise ScoringError(msg)
+
+
+def _make_case(case: MapCase, voxels: MapVoxels, steps: Mapping[str, PostProcessing]) -> ScoredCase:
+    image = None
+    if voxels.image is not None:
+        white = max(float(np.percentile(voxels.image[voxels.brain], 99.8)), 1e-9)
+        image = np.clip(voxels.image / np.float32(white), 0, 1)
+    lesion_ml = float(voxels.truth.sum()) * voxels.voxel_ml
+    source = "" if case.use == "test" else _source(case.use)
+    facts = CaseFacts(case.case, case.subject, voxels.spacing, lesion_ml, case.use, source)
+    index = range(voxels.first_slice, voxels.first_slice + len(voxels.truth))
+    return ScoredCase(facts, voxels.brain, voxels.truth, _process(voxels, steps), image, index)

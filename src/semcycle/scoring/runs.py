@@ -1,0 +1,157 @@
+"""Scores of runs and untrained methods over a store: the work of `semcycle score`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from semcycle.errors import ScoringError, SplitError
+from semcycle.methods.base import Reconstructed
+from semcycle.prediction.postprocess import make_anomaly_map
+from semcycle.scoring.cases import CaseFacts, Key, ScoredCase, Use
+from semcycle.scoring.metrics.codes import UNIT
+from semcycle.scoring.metrics.metrics import ErrorSums
+from semcycle.scoring.score import score_cases
+from semcycle.scoring.table import ScoreTable
+from semcycle.scoring.thresholds import ThresholdData, check_apart
+from semcycle.store.slice_store import SliceStore, voxel_size
+from semcycle.training.calibration import Threshold
+from semcycle.types import SliceArray, SliceMask
+
+UNTRAINED = "intensity"
+"""Method whose black reconstruction is no picture."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What is scored.
+
+    Attributes:
+        name: In the table.
+        method: Name of the method.
+        train_subjects: Subjects it has seen; none of them may be tested.
+        reconstruct: ``(x (S, H, W), brain (S, H, W))`` -> what the method makes of them.
+    """
+
+    name: str
+    method: str
+    train_subjects: frozenset[str]
+    reconstruct: Callable[[SliceArray, SliceMask], Reconstructed]
+
+
+def score_runs(
+    contestants: Sequence[Contestant],
+    store: SliceStore,
+    case_ids: Sequence[str],
+    *,
+    presets: Sequence[str] = ("literal", "baur"),
+    progress: Callable[[str], None] = lambda case_id: None,
+    thresholds: Sequence[ThresholdData] = (),
+    carried: Mapping[Key, Sequence[Threshold]] | None = None,
+    lesions: bool = True,
+    resamples: int = 2000,
+) -> ScoreTable:
+    """Score contestants on test cases: the voxels of the brain on the working grid, in all slices of the store.
+
+    Args:
+        contestants: Trained or not; their names are unique.
+        store: Slices with truth.
+        case_ids: Test cases.
+        presets: Post-processings, each with its own rows.
+        progress: Called with every finished case.
+        thresholds: Where thresholds come from, besides the oracles: each rule at most once.
+        carried: Contestant and preset -> thresholds that it brings.
+        lesions: Whether to count lesions and false alarms and to measure surfaces as well.
+        resamples: Of the bootstrap.
+
+    Raises:
+        SplitError: A contestant has seen a test subject, or thresholds would be set on one.
+        ScoringError: No test case has a lesion, two contestants share a name, or a threshold's data cannot give one.
+        StoreError: A case is unknown or damaged.
+    """
+    _check(contestants, store, case_ids, thresholds)
+    try:
+        return score_cases(
+            _cases(contestants, store, case_ids, presets, thresholds, progress),
+            {one.name: one.method for one in contestants},
+            presets,
+            code=UNIT,
+            brought=carried,
+            lesions=lesions,
+            resamples=resamples,
+        )
+    except ScoringError as error:
+        msg = f"{store.folder}: {error}"
+        raise ScoringError(msg) from error
+
+
+def _check(
+    contestants: Sequence[Contestant],
+    store: SliceStore,
+    case_ids: Sequence[str],
+    thresholds: Sequence[ThresholdData],
+) -> None:
+    names = [one.name for one in contestants]
+    if len(set(names)) < len(names):
+        msg = f"expected contestants of different names, got {', '.join(names)}; rename a run's folder"
+        raise ScoringError(msg)
+    subjects = {store.subject(case) for case in case_ids}
+    for one in contestants:
+        shared = sorted(one.train_subjects & subjects)
+        if shared:
+            msg = (
+                f"{one.name}: expected test subjects it has never seen, got {', '.join(shared[:5])} from its training; "
+                "score it with the split it was trained with"
+            )
+            raise SplitError(msg)
+    rules = [data.rule for data in thresholds]
+    if len(set(rules)) < len(rules):
+        msg = f"expected each rule to set thresholds once, got {', '.join(rules)}; score once for every source"
+        raise ScoringError(msg)
+    for data in thresholds:
+        chosen = {data.store.subject(case) for cases in data.cases.values() for case in cases}
+        check_apart(data.rule, data.name, subjects, chosen)
+
+
+def _cases(
+    contestants: Sequence[Contestant],
+    store: SliceStore,
+    case_ids: Sequence[str],
+    presets: Sequence[str],
+    thresholds: Sequence[ThresholdData],
+    progress: Callable[[str], None],
+) -> Iterator[ScoredCase]:
+    """The test cases, then those that thresholds are set on, each with the maps of those that need it."""
+    for case in case_ids:
+        yield _make_case(contestants, store, case, presets, "test", "")
+        progress(case)
+    for data in thresholds:
+        for case in dict.fromkeys(case for one in contestants for case in data.cases.get(one.name, ())):
+            users = [one for one in contestants if case in data.cases.get(one.name, ())]
+            yield _make_case(users, data.store, case, presets, data.rule, data.name)
+
+
+def _make_case(
+    contestants: Sequence[Contestant], store: SliceStore, name: str, presets: Sequence[str], use: Use, source: str
+) -> ScoredCase:
+    case = store.load(name)
+    spacing = voxel_size(case.record)
+    x, brain, lesion = case.image.astype(np.float32), case.brain > 0, case.lesion > 0
+    maps: dict[Key, SliceArray] = {}
+    errors, shown = {}, {}
+    for one in contestants:
+        made = one.reconstruct(x, brain)
+        errors[one.name] = _sum_errors(x, made.image, brain, lesion)
+        shown[one.name] = (None if one.method == UNTRAINED else made.image, made.tissue)
+        maps |= {(one.name, preset): make_anomaly_map(x, made, brain, preset, spacing) for preset in presets}
+    facts = CaseFacts(name, store.subject(name), spacing, float(case.record.lesion_ml), use, source, errors)
+    return ScoredCase(facts, brain, lesion, maps, x, [int(index) for index in case.slice_index], shown)
+
+
+def _sum_errors(x: SliceArray, image: SliceArray, brain: SliceMask, lesion: SliceMask) -> ErrorSums:
+    difference = np.abs(x - image)
+    healthy, inside = brain & ~lesion, brain & lesion
+    outside, within = (float(difference[part].sum()) for part in (healthy, inside))
+    return ErrorSums(outside, within, int(healthy.sum()), int(inside.sum()))
