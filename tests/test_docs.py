@@ -317,7 +317,7 @@ def _reference():
     return reference_pages
 
 
-@pytest.mark.parametrize("name", ["command-line.md", "settings.md"])
+@pytest.mark.parametrize("name", ["command-line.md", "settings.md", "metrics.md"])
 def test_generated_pages_are_up_to_date(name):
     shown = (ROOT / "docs/reference" / name).read_text(encoding="utf-8")
     assert shown == _reference().pages()[name], f"docs/reference/{name} is out of date: run `make reference`"

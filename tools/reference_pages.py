@@ -1,6 +1,6 @@
-"""Write the generated pages of the docs: the command line and every setting, from the code itself.
+"""Write the generated pages of the docs: the command line, every setting and every metric, from the code itself.
 
-python tools/reference_pages.py          write docs/reference/command-line.md and settings.md
+python tools/reference_pages.py          write docs/reference/command-line.md, settings.md, metrics.md
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from semcycle.files import write_bytes
 from semcycle.methods import METHODS, method_class
 from semcycle.prediction.postprocess import PRESETS, PostProcessing
 from semcycle.preprocess.pipeline import PreprocessSettings
+from semcycle.scoring.metrics.metrics import METRICS, Metric
+from semcycle.scoring.metrics.policies import PER_CASE, POLICIES, POOLED
+from semcycle.scoring.thresholds import RULES
 from semcycle.store.augment import AugmentationSettings
 from semcycle.training.recipe import TrainingSettings
 from semcycle.training.shipped import recipe_folder, shipped_recipes
@@ -31,14 +34,18 @@ NOTE = "<!-- Written by tools/reference_pages.py; `make reference` writes it aga
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write all pages."""
     for name, text in pages().items():
         write_bytes(FOLDER / name, text.encode())
 
 
 def pages() -> dict[str, str]:
     """File name -> content."""
-    return {"command-line.md": NOTE + _command_line(), "settings.md": NOTE + _settings()}
+    return {
+        "command-line.md": NOTE + _command_line(),
+        "settings.md": NOTE + _settings(),
+        "metrics.md": NOTE + _metrics(),
+    }
 
 
 # --- the command line ---
@@ -103,6 +110,52 @@ def _default(option: Any) -> str:
 
 def _clean(text: str) -> str:
     return " ".join((text or "").split()).replace("|", "\\|").replace("*", "\\*")
+
+
+# --- metrics ---
+
+
+def _metrics() -> str:
+    head = "| name | label | what it is | undefined (empty cell) with | poolings |\n|---|---|---|---|---|\n"
+    kinds = {False: [], True: []}
+    for name, metric in METRICS.items():
+        direction = "" if metric.higher_is_better else " Lower is better."
+        choice = " It chooses its threshold itself, with the truth." if metric.finds else ""
+        cells = (
+            f"`{name}`",
+            metric.label,
+            _clean(metric.meaning) + direction + choice,
+            metric.empty,
+            _poolings(metric),
+        )
+        kinds[metric.cut].append(f"| {' | '.join(cells)} |\n")
+    return "\n".join(
+        [
+            "# Metrics\n",
+            "What `semcycle score` and `semcycle evaluate` write into `table.csv`, one row a run, preset, metric and\n"
+            "pooling. [Scoring](../scoring.md) says how intervals, thresholds and comparisons are made.\n",
+            "## Without a threshold, or with one of their own\n",
+            head + "".join(kinds[False]),
+            "## At a threshold\n",
+            "In tables with the rule of the threshold: `dice_at_validation`. Lesions and surfaces are measured at\n"
+            "those rules that say so.\n",
+            head + "".join(kinds[True]),
+            "| rule | the threshold | lesions too |\n|---|---|---|\n"
+            + "".join(
+                f"| `_at_{name}` | {rule.meaning} | {'yes' if rule.main else ''} |\n" for name, rule in RULES.items()
+            ),
+            "## Poolings\n",
+            "| pooling | label | how |\n|---|---|---|\n"
+            + "".join(
+                f"| `{name}` | {policy.label.format('...')} | {policy.meaning} |\n" for name, policy in POLICIES.items()
+            ),
+        ]
+    )
+
+
+def _poolings(metric: Metric) -> str:
+    names = {tuple(POLICIES): "all", (POOLED,): f"`{POOLED}`", PER_CASE: "those of cases"}
+    return names[metric.policies]
 
 
 # --- settings ---

@@ -271,7 +271,7 @@ METRICS = {
         for percent in (1, 2, 5)
     },
     "dice": Metric(
-        "confusion", dice_of, "Dice", "2 TP / (2 TP + FP + FN).", page=_BOTH, by_case="page",
+        "confusion", dice_of, "Dice", "Twice the overlap over what is lesion and what is called: 2 TP / (2 TP + FP + FN).", page=_BOTH, by_case="page",
     ),
     "precision": Metric(
         "confusion", precision_of, "precision", "TP / (TP + FP), 0 where nothing is called lesion.", by_case="nowhere",
