@@ -92,7 +92,7 @@ def catch_failure(case_id: str, failures: list[Failure]) -> Iterator[None]:
 
 def explain(error: Exception) -> str:
     """An exception in one line: the message of an error that is meant for the user, the type and text of another."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).encode(errors="backslashreplace").decode().split())  # a file's name may be no UTF-8
     if isinstance(error, MemoryError):
         return (
             f"expected enough memory, got too little ({text or 'no details'}); check the image's size, or free memory"

@@ -83,6 +83,14 @@ def is_scan(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
 
 
+def image_files(path: Path) -> list[Path]:
+    """The files that an image consists of: itself, or those of its pair of header and voxels, with SPM's ``.mat``."""
+    if path.suffix.lower() not in (".hdr", ".img"):
+        return [path]
+    endings = [ending for suffix in (".hdr", ".img", ".mat") for ending in (suffix, suffix.upper())]
+    return [file for ending in endings if (file := path.with_suffix(ending)).is_file()] or [path]
+
+
 def load_volume(path: Path) -> Volume:
     """Read a scan and refuse what cannot be worked with.
 

@@ -58,8 +58,8 @@ def test_masks_are_found_by_the_scans_name(tmp_path):
     for name in ("a.nii.gz", "a_mask.nii.gz", "b_mask.nii.gz", "a_anomaly.nii.gz"):
         (tmp_path / name).touch()
     scan = tmp_path / "a.nii.gz"
-    assert find_mask(tmp_path, scan).name == "a_mask.nii.gz"
-    assert find_mask(tmp_path / "b_mask.nii.gz", scan).name == "b_mask.nii.gz"
+    assert find_mask(tmp_path, "a", scan).name == "a_mask.nii.gz"
+    assert find_mask(tmp_path / "b_mask.nii.gz", "a", scan).name == "b_mask.nii.gz"
 
 
 def test_a_real_head_of_thick_slices(shared_data):

@@ -72,7 +72,7 @@ def predict(
             folder,
             settings,
             overwrite=overwrite,
-            find_brain=lambda scan: find_mask(brain_mask, scan) if brain_mask else None,
+            find_brain=lambda name, scan: find_mask(brain_mask, name, scan) if brain_mask else None,
             draw=None if fast else draw_scan,
             progress=done,
         )

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semcycle.errors import Failure, catch_failure
+from semcycle.errors import Failure, VolumeError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, write_failures
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.prediction.records import join_records, read_record, write_record
 from semcycle.training.calibration import Threshold
 from semcycle.training.checkpoint import Checkpoint
-from semcycle.volume import load_mask, load_volume, save_volume
+from semcycle.volume import image_files, load_mask, load_volume, save_volume
 
 VERSIONS = {"semcycle": VERSION, "torch": torch.__version__, "numpy": np.__version__}
 
@@ -45,7 +45,7 @@ def predict_files(
     settings: PredictSettings = PredictSettings(),
     *,
     overwrite: bool = False,
-    find_brain: Callable[[Path], Path | None] = lambda scan: None,
+    find_brain: Callable[[str, Path], Path | None] = lambda name, scan: None,
     draw: Callable[[Prediction, Path, str, Mapping[str, Any]], Sequence[str]] | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Failure]:
@@ -62,7 +62,7 @@ def predict_files(
         out: Folder for the outputs.
         settings: How.
         overwrite: Do finished scans again.
-        find_brain: File of a scan's brain mask, or ``None`` to find the brain.
+        find_brain: Name and file of a scan -> file of its brain mask, or ``None`` to find the brain.
         draw: Called with a prediction, ``out``, the scan's name and its record; draws pages and pictures and returns
             their names.
         progress: Called with every finished scan's name.
@@ -76,8 +76,8 @@ def predict_files(
         for name, path in scans.items():
             started = time.perf_counter()
             with catch_failure(name, failures):
-                mask = find_brain(path)
-                content = file_hash(path) if mask is None else object_hash([file_hash(path), file_hash(mask)])
+                mask = find_brain(name, path)
+                content = _content_hash(path, mask)
                 before = read_record(out, name)
                 if overwrite or not _is_done(before, content, how, pages=draw is not None):
                     volume = load_volume(path)
@@ -116,6 +116,22 @@ def _settings_hash(checkpoint: Checkpoint, settings: PredictSettings) -> str:
             cut += [threshold.grow, threshold.min_ml]
     preset = settings.preset or checkpoint.preset
     return object_hash([checkpoint.record["fingerprint"], preset, cut, settings.tta])
+
+
+def _content_hash(path: Path, mask: Path | None) -> str:
+    """Of all files that a scan, and its mask, consist of.
+
+    Raises:
+        VolumeError: One is not there.
+    """
+    files = [*image_files(path), *(image_files(mask) if mask else [])]
+    for file in files:
+        if not file.is_file():
+            what = "a link to a file that is not here" if file.is_symlink() else "none that can be read"
+            msg = f"{file}: expected an image file, got {what}; fetch its content, or check the path"
+            raise VolumeError(msg)
+    hashes = [file_hash(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else object_hash(hashes)
 
 
 def _is_done(record: Mapping[str, Any] | None, content: str, how: str, *, pages: bool) -> bool:

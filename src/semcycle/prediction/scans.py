@@ -2,65 +2,154 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from semcycle.errors import VolumeError
-from semcycle.volume import is_scan, scan_name
+from semcycle.volume import image_files, is_scan, scan_name
 
 OUTPUTS = ("_anomaly", "_mask", "_reconstruction", "_tissue")
 """What predictions append to a scan's name; such files are never taken for scans."""
 BIDS = "dataset_description.json"
+NOT_RAW = ("derivatives", "sourcedata", "code")
+"""Folders of a BIDS dataset whose images are not its raw data."""
+NOT_MAGNITUDE = re.compile(r"_part-(phase|real|imag)(_|$)")
+MASK_WORDS = {
+    *("mask", "brain", "brainmask", "bet", "bet2", "hd", "hdbet", "synthstrip", "robex", "deepbet"),
+    *("label", "seg", "roi", "bin", "binary", "desc", "space", "native", "t2", "t2w"),
+    *("manual", "edited", "corrected", "final"),
+}
+"""What may follow a scan's name in the name of its brain mask."""
 
 
 def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
     """Scans by the name their outputs get.
 
     Args:
-        path: A scan, or a folder that is searched with its subfolders. In a BIDS dataset these are the T2 weighted
-            images of the raw data (``*_T2w``), unless a pattern says otherwise.
+        path: A scan, or a folder that is searched with its subfolders, links to folders included, hidden ones left
+            out. In a BIDS dataset and its subjects these are the T2 weighted magnitude images of the raw data
+            (``*_T2w``), unless a pattern says otherwise.
         pattern: File names to take from a folder, such as ``*_t2.nii.gz``.
 
     Returns:
-        Name -> file, sorted; where two files of a folder have the same name, their subfolder's stands in front.
+        Name -> file, sorted. Where two files have the same name, the subfolders stand in front, and where that is not
+        enough, all of the file's name. Links to nothing and folders that cannot be read are listed: they fail by name.
 
     Raises:
-        VolumeError: Nothing is there.
+        VolumeError: Nothing is there, or two outputs would have the same name.
     """
     if path.is_file():
-        return {scan_name(path): path}
-    bids = (path / BIDS).is_file()
+        return {_printable(scan_name(path)): path}
+    bids = _is_bids(path)
     wanted = "*_T2w.*" if bids and pattern == "*" else pattern
-    found = sorted(
-        file
-        for file in path.rglob(wanted)
-        if file.is_file() and is_scan(file) and not scan_name(file).endswith(OUTPUTS)
-    )
+    files = [file for file in _walk(path) if file.is_dir() or (is_scan(file) and file.match(wanted))]
+    files = [file for file in _drop_headers(files) if not scan_name(file).endswith(OUTPUTS)]
     if bids:
-        found = [file for file in found if "derivatives" not in file.relative_to(path).parts]
-    if not found:
+        files = [file for file in files if not set(NOT_RAW) & set(file.relative_to(path).parts)]
+        files = [file for file in files if "_part-" in pattern or not NOT_MAGNITUDE.search(scan_name(file))]
+    if not files:
         msg = f"{path}: expected a scan or a folder with scans that match {wanted!r}, found none; see --pattern"
         raise VolumeError(msg)
-    names = [scan_name(file) for file in found]
-    if len(set(names)) < len(names):
-        names = ["_".join([*file.relative_to(path).parts[:-1], scan_name(file)]) for file in found]
-    return dict(zip(names, found, strict=True))
+    files.sort()
+    return dict(zip(_unique_names(path, files), files, strict=True))
 
 
-def find_mask(given: Path, scan: Path) -> Path:
-    """The brain mask of a scan: the given file, or the one in the given folder whose name begins with the scan's.
+def find_mask(place: Path, name: str, scan: Path) -> Path:
+    """The brain mask of a scan.
+
+    Args:
+        place: The mask, or a folder that holds one called like the scan's outputs: ``<name>``, followed by nothing but
+            words of ``MASK_WORDS``. ``pat1_2_mask`` and ``pat10_mask`` are not those of ``pat1``.
+        name: What the scan's outputs are called.
+        scan: The scan, which is not its own mask.
 
     Raises:
         VolumeError: The folder has none, or several.
     """
-    if not given.is_dir():
-        return given
-    found = [
-        file for file in sorted(given.glob(f"{scan_name(scan)}*")) if is_scan(file) and file.resolve() != scan.resolve()
-    ]
-    others = tuple(ending for ending in OUTPUTS if ending != "_mask")  # many tools call a brain mask that
-    found = [file for file in found if not scan_name(file).endswith(others)]
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        msg = f"{given}: expected one brain mask {scan_name(scan)}*.nii.gz for {scan.name}, found {names}"
+    if not place.is_dir():
+        return place
+    files = [file for file in sorted(place.iterdir()) if is_scan(file) and file.resolve() != scan.resolve()]
+    masks = _drop_headers([file for file in files if _is_mask_of(name, file)])
+    if len(masks) > 1:  # a stripped scan beside its mask
+        masks = [file for file in masks if "mask" in scan_name(file)[len(name) :].lower()]
+    if len(masks) != 1:
+        names = ", ".join(file.name for file in masks) or "none"
+        expected = f"expected one brain mask {name}*.nii.gz for {scan.name}, such as {name}_mask.nii.gz"
+        msg = f"{place}: {expected}, found {names}"
         raise VolumeError(msg)
-    return found[0]
+    return masks[0]
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Files below a folder, each folder once, links to folders last; of a folder that cannot be read the folder."""
+    folders, links, seen = deque([root]), deque[Path](), set[Path]()
+    while folders or links:
+        folder = folders.popleft() if folders else links.popleft()
+        if folder.resolve() in seen:
+            continue
+        seen.add(folder.resolve())
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError:
+            if folder != root:
+                yield folder
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(entry)
+            else:
+                yield entry
+
+
+def _is_bids(path: Path) -> bool:
+    """Whether a folder is a BIDS dataset, or one of a subject in it."""
+    path = path.resolve()
+    if (path / BIDS).is_file():
+        return True
+    root = next((folder for folder in path.parents if (folder / BIDS).is_file()), None)
+    return root is not None and any(part.startswith("sub-") for part in path.relative_to(root).parts)
+
+
+def _drop_headers(files: list[Path]) -> list[Path]:
+    """Without the headers of images that are listed as well: a pair of .hdr and .img is one scan."""
+    listed = set(files)
+    return [file for file in files if file.suffix.lower() != ".hdr" or listed.isdisjoint({*image_files(file)} - {file})]
+
+
+def _is_mask_of(name: str, file: Path) -> bool:
+    """Whether a file has a scan's name, and behind it at most words for masks."""
+    stem = _printable(scan_name(file))
+    words = re.split(r"[-_. ]+", stem[len(name) :].lower())
+    return stem.startswith(name) and words[0] == "" and set(words[1:]) <= MASK_WORDS
+
+
+def _unique_names(root: Path, files: list[Path]) -> list[str]:
+    """A name for the outputs of each file, different also where the file system does not tell a from A."""
+    folders = [file.relative_to(root).parts[:-1] for file in files]
+    names = [scan_name(file) for file in files]
+    if _doubles(names):
+        names = ["_".join([*above, name]) for above, name in zip(folders, names, strict=True)]
+    doubles = _doubles(names)
+    whole = ["__".join([*above, file.name]) for above, file in zip(folders, files, strict=True)]
+    names = [
+        _printable(longer if name.casefold() in doubles else name) for name, longer in zip(names, whole, strict=True)
+    ]
+    doubles = _doubles(names)
+    if doubles:
+        one, other, *_ = (file for name, file in zip(names, files, strict=True) if name.casefold() in doubles)
+        msg = f"{one}: expected scans whose outputs can be told apart, got {other} as well; rename one of them"
+        raise VolumeError(msg)
+    return names
+
+
+def _doubles(names: list[str]) -> set[str]:
+    return {name for name, count in Counter(name.casefold() for name in names).items() if count > 1}
+
+
+def _printable(name: str) -> str:
+    """A file name as text: bytes that are no UTF-8 as ``_xE9``."""
+    return "".join(f"_x{ord(sign) - 0xDC00:02X}" if "\udc80" <= sign <= "\udcff" else sign for sign in name)
