@@ -6,6 +6,7 @@ python tools/reference_pages.py          write docs/reference/command-line.md, s
 from __future__ import annotations
 
 import re
+import textwrap
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from semcycle.training.shipped import recipe_folder, shipped_recipes
 from semcycle.training.slices import SliceSettings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+WIDTH = 120
 NOTE = "<!-- Written by tools/reference_pages.py; `make reference` writes it again. -->\n\n"
 
 
@@ -41,11 +43,25 @@ def main() -> None:
 
 def pages() -> dict[str, str]:
     """File name -> content."""
+<<<<<<< HEAD
     return {
         "command-line.md": NOTE + _command_line(),
         "settings.md": NOTE + _settings(),
         "metrics.md": NOTE + _metrics(),
     }
+=======
+    return {"command-line.md": NOTE + _wrapped(_command_line()), "settings.md": NOTE + _wrapped(_settings())}
+
+
+def _wrapped(text: str) -> str:
+    """Prose at 120 characters; tables and code as they are."""
+    lines, code = [], False
+    for line in text.split("\n"):
+        code ^= line.startswith("```")
+        whole = code or len(line) <= WIDTH or line.startswith(("|", "    ", "#"))
+        lines += [line] if whole else textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
+>>>>>>> e92ff48 (One command makes the headline tables, with intensity treated as the model is; README for a first visitor; claims, limits and validation cases said where the default is described; the reporting simulation has its script)
 
 
 # --- the command line ---

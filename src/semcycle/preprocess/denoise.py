@@ -7,7 +7,7 @@ import numpy as np
 from semcycle.types import Spacing, VoxelArray
 
 TIME_STEP, ITERATIONS = 0.125, 3
-"""Those of the code of Baur et al. 2021."""
+"""Those of the code of [baur2021]."""
 
 
 def smooth_by_curvature(data: VoxelArray, spacing: Spacing) -> VoxelArray:
