@@ -43,14 +43,11 @@ def main() -> None:
 
 def pages() -> dict[str, str]:
     """File name -> content."""
-<<<<<<< HEAD
     return {
-        "command-line.md": NOTE + _command_line(),
-        "settings.md": NOTE + _settings(),
-        "metrics.md": NOTE + _metrics(),
+        "command-line.md": NOTE + _wrapped(_command_line()),
+        "settings.md": NOTE + _wrapped(_settings()),
+        "metrics.md": NOTE + _wrapped(_metrics()),
     }
-=======
-    return {"command-line.md": NOTE + _wrapped(_command_line()), "settings.md": NOTE + _wrapped(_settings())}
 
 
 def _wrapped(text: str) -> str:
@@ -61,7 +58,6 @@ def _wrapped(text: str) -> str:
         whole = code or len(line) <= WIDTH or line.startswith(("|", "    ", "#"))
         lines += [line] if whole else textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines)
->>>>>>> e92ff48 (One command makes the headline tables, with intensity treated as the model is; README for a first visitor; claims, limits and validation cases said where the default is described; the reporting simulation has its script)
 
 
 # --- the command line ---
