@@ -1,4 +1,4 @@
-"""Brain masks: of a skull-stripped scan (what is brighter than the background), and whether a mask is plausible."""
+"""Brain masks: that of a skull-stripped scan (what is not background), and whether a mask is plausible."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from semcycle.errors import BrainMaskError
 from semcycle.types import VoxelMask
-from semcycle.volume import Volume, to_ras
+from semcycle.volume import Volume, ras_spacing, to_ras
 
 MIN_ML = 50.0
 """Less than this is no brain (a whole one has 900 to 2000 ml with its outer CSF)."""
@@ -17,6 +17,16 @@ PLAUSIBLE_ML = (800.0, 2200.0)
 """Adult brains with their CSF."""
 MIN_SYMMETRY = 0.85
 """Dice of a mask and its mirror image; good masks of upright heads have 0.93 and more."""
+
+
+FAINT = 0.1
+"""Share of the tissue's intensity below which a voxel may belong to a background that is not one value."""
+MAX_FAINT = 0.08
+"""Share of faint voxels that a brain on a constant background may have: 18 real ones had up to .04, resampled ones .15 and more."""
+MAX_SKULL = 0.05
+"""Between the dark shares of brains and of heads, see :func:`skull_share`."""
+MAX_BELOW = 0.25
+"""Share of the brain that may lie below the background: a few wrapped or ringing voxels do."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +46,51 @@ class BrainRecord:
     warnings: list[str] = field(default_factory=list)
 
 
-def background_level(volume: Volume) -> float:
-    """Intensity of the emptied surroundings: the median over the six faces of the scan."""
+@dataclass(frozen=True)
+class Background:
+    """What surrounds the head or brain in a scan.
+
+    Attributes:
+        level: Its intensity: the median over the six faces of the scan.
+        tolerance: How far from it a voxel still counts as background; 0 where the background is exactly one value.
+        tissue: Typical intensity of what is not background, above ``level``.
+    """
+
+    level: float
+    tolerance: float
+    tissue: float
+
+    def leaves(self, volume: Volume) -> VoxelMask:
+        """``(I, J, K)`` what is brighter than the background, or so much darker that it is no ringing of a spline."""
+        above = volume.data - np.float32(self.level)
+        return np.asarray((above > self.tolerance) | (above < -max(self.tolerance, 0.5 * self.tissue)))
+
+
+def find_background(volume: Volume) -> Background:
+    """Measure the background of a scan.
+
+    Resampling rings around a brain, editors leave voxels of 1, and some tools add noise: where more than ``MAX_FAINT`` of
+    what differs from the background is fainter than ``FAINT`` of the tissue, that much counts as background too.
+    """
     faces = [np.take(volume.data, end, axis).ravel() for axis in range(3) for end in (0, -1)]
-    return float(np.median(np.concatenate(faces)))
+    level = float(np.median(np.concatenate(faces)))
+    away = np.abs(volume.data - np.float32(level))
+    top = float(np.percentile(away, 99.5))
+    clear = away > FAINT * top
+    if not clear.any():
+        return Background(level, 0.0, 0.0)
+    tissue = float(np.median(away[clear]))
+    faint = np.count_nonzero((away > 0) & (away <= FAINT * tissue))
+    tolerance = FAINT * tissue if faint > MAX_FAINT * np.count_nonzero(away) else 0.0
+    return Background(level, tolerance, tissue)
 
 
-def stripped_brain_mask(volume: Volume) -> VoxelMask:
-    """Find the brain of a skull-stripped scan (ambiguity A19: T2 > 0, largest component, holes filled).
+def stripped_brain_mask(volume: Volume, background: Background | None = None) -> VoxelMask:
+    """Find the brain of a skull-stripped scan (ambiguity A19: what is not background, largest component, holes filled).
+
+    Args:
+        volume: The scan.
+        background: Of a scan that is known to look stripped; measured and checked without.
 
     Returns:
         ``(I, J, K)`` mask.
@@ -51,14 +98,19 @@ def stripped_brain_mask(volume: Volume) -> VoxelMask:
     Raises:
         BrainMaskError: No brain is left, or the scan does not look skull-stripped.
     """
-    foreground = volume.data > background_level(volume)
-    ml = foreground.sum() * volume.voxel_ml
-    if ml > MAX_ML:
+    checked = background is not None
+    background = background or find_background(volume)
+    foreground = background.leaves(volume)
+    if not checked and not looks_stripped(volume, background):
+        ml = foreground.sum() * volume.voxel_ml
         msg = (
-            f"{volume.source}: expected a skull-stripped scan (background exactly constant, at most {MAX_ML:.0f} ml "
-            f"of brain), got {ml:.0f} ml that is not background; strip the skull first, or give a brain mask"
+            f"{volume.source}: expected a skull-stripped scan (one background, at most {MAX_ML:.0f} ml of brain, no dark "
+            f"shell of bone below its surface), got {ml:.0f} ml that is not background; strip the skull first, or give "
+            "a brain mask"
         )
         raise BrainMaskError(msg)
+    if background.tolerance:  # what the tolerance left of ringing hangs on the brain by single voxels
+        foreground = ndimage.binary_opening(foreground)
     mask = clean_mask(foreground)
     ml = mask.sum() * volume.voxel_ml
     if ml < MIN_ML:
@@ -67,9 +119,56 @@ def stripped_brain_mask(volume: Volume) -> VoxelMask:
     return mask
 
 
-def looks_stripped(volume: Volume) -> bool:
-    """Whether so much of the scan is one background value that the rest can be a brain."""
-    return bool((volume.data > background_level(volume)).sum() * volume.voxel_ml <= MAX_ML)
+def looks_stripped(volume: Volume, background: Background) -> bool:
+    """Whether so much of the scan is background that the rest can be a brain, and that rest has no skull in it."""
+    small = background.leaves(volume).sum() * volume.voxel_ml <= MAX_ML
+    return bool(small and skull_share(volume, background) <= MAX_SKULL)
+
+
+def skull_share(volume: Volume, background: Background) -> float:
+    """Share of dark voxels 5 to 15 mm below the surface of what is not background, measured within axial slices.
+
+    Bone is dark and lies there all around a head, of any size and in any slab of it; a brain has nothing dark there. On the 41
+    scans this was looked at, stripped T2 scans had at most .015, a stripped T1 .034, heads .08 to .42.
+    """
+    steps = [max(1, round(side / step)) for side, step in zip((2.0, 2.0, 5.0), ras_spacing(volume.affine), strict=True)]
+    data = to_ras(volume.data, volume.affine)[tuple(slice(None, None, step) for step in steps)]
+    sides = [step * side for step, side in zip(steps, ras_spacing(volume.affine), strict=True)]
+    bright = np.pad(data - np.float32(background.level) > 0.15 * background.tissue, ((4, 4), (4, 4), (0, 0)))
+    plane = np.zeros((3, 3, 3), bool)
+    plane[:, :, 1] = ndimage.generate_binary_structure(2, 1)
+    whole = ndimage.binary_fill_holes(ndimage.binary_closing(bright, plane, iterations=3), plane)
+    depth = ndimage.distance_transform_edt(whole, sampling=(sides[0], sides[1], 1e6))[4:-4, 4:-4]
+    dark = data - np.float32(background.level) < 0.25 * background.tissue
+    shells = [(depth > near) & (depth <= near + 5) for near in (5, 10)]
+    return max(float(dark[shell].mean()) if shell.any() else 0.0 for shell in shells)
+
+
+def black_level(volume: Volume, brain: VoxelMask, background: Background, *, stripped: bool) -> float:
+    """The intensity that becomes 0: that of the background, unless the background is padding or was never emptied.
+
+    Args:
+        volume: The scan.
+        brain: ``(I, J, K)`` mask, not empty.
+        background: Of the scan.
+        stripped: Whether everything outside the brain was set to the background.
+
+    Raises:
+        BrainMaskError: The brain lies on both sides of its background, as after z-scoring: what was black is unknown.
+    """
+    values = volume.data[brain]
+    low = float(np.percentile(values, 0.1))
+    emptied = stripped or np.mean(volume.data[~brain] == background.level) > 0.9
+    padded = background.level < 0 <= low
+    black = 0.0 if padded or (not emptied and background.level > 0) else background.level
+    below = float(np.mean(values < black))
+    if below > MAX_BELOW:
+        msg = (
+            f"{volume.source}: expected a brain brighter than its background ({black:g}), got {below:.0%} of it below; a "
+            "z-scored scan has lost its black level: give the scan as it was before normalisation"
+        )
+        raise BrainMaskError(msg)
+    return black
 
 
 def check_mask(mask: VoxelMask, volume: Volume, method: str) -> BrainRecord:

@@ -12,9 +12,10 @@ from semcycle.errors import BrainMaskError
 from semcycle.preprocess.bias import fit_bias
 from semcycle.preprocess.brain_mask import (
     BrainRecord,
-    background_level,
+    black_level,
     check_mask,
     clean_mask,
+    find_background,
     looks_stripped,
     stripped_brain_mask,
 )
@@ -208,14 +209,17 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
 
 def _find_brain(volume: Volume, given: VoxelMask | None) -> tuple[VoxelMask, float, str]:
     """Brain mask, intensity of the background, and where the mask came from."""
+    background = find_background(volume)
     if given is not None:
         brain = clean_mask(given)
         if not brain.any():
             msg = f"{volume.source}: expected a brain mask with voxels inside, got an empty one; check the mask"
             raise BrainMaskError(msg)
-        return brain, 0.0, "given"
-    if looks_stripped(volume):
-        return stripped_brain_mask(volume), background_level(volume), "stripped"
+        return brain, black_level(volume, brain, background, stripped=False), "given"
+    if looks_stripped(volume, background):
+        brain = stripped_brain_mask(volume, background)
+        return brain, black_level(volume, brain, background, stripped=True), "stripped"
     from semcycle.preprocess.skull import strip_skull  # pulls in ANTs and numba
 
-    return strip_skull(volume), 0.0, "bet"
+    brain = strip_skull(volume)
+    return brain, black_level(volume, brain, background, stripped=False), "bet"

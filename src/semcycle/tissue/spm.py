@@ -20,7 +20,7 @@ import numpy as np
 
 from semcycle.cohorts.base import Case
 from semcycle.errors import GeometryError, TissueError, VolumeError
-from semcycle.preprocess.brain_mask import background_level
+from semcycle.preprocess.brain_mask import find_background
 from semcycle.tissue.base import TissueMaps, make_tissue_maps
 from semcycle.types import VoxelArray, VoxelMask
 from semcycle.volume import Volume, load_like, make_volume, save_volume
@@ -274,7 +274,7 @@ def parse_output(text: str, code: int, source: str) -> float:
 
 def foreground_box(volume: Volume) -> tuple[slice, slice, slice]:
     """Bounding box of all that is brighter than the background, two voxels wider where the scan has them."""
-    foreground = volume.data > background_level(volume)
+    foreground = volume.data > find_background(volume).level
     if not foreground.any():
         foreground = np.ones(volume.shape, bool)
     i, j, k = (
