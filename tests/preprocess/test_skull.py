@@ -4,10 +4,18 @@ import builtins
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from semcycle.errors import BrainMaskError
 from semcycle.prediction.scans import find_mask
-from semcycle.preprocess.brain_mask import check_mask, find_background, looks_stripped
+from semcycle.preprocess.brain_mask import (
+    black_level,
+    check_mask,
+    find_background,
+    looks_stripped,
+    skull_share,
+    stripped_brain_mask,
+)
 from semcycle.preprocess.skull import strip_skull
 from semcycle.volume import load_volume, make_volume
 
@@ -72,3 +80,54 @@ def test_a_real_head_of_thick_slices(shared_data):
     assert 1400 < record.ml < 1900
     # the eyes of this scan, seen in its pictures
     assert mask[20:60, 190:].sum() + mask[110:150, 190:].sum() < 0.02 * mask.sum()
+
+
+def head(scale=1.0, noise=0.0, seed=0):
+    """Brain, bone and scalp as ellipsoids, at 2 mm."""
+    shape = (100, 110, 90)
+    brain, skull, scalp = (ball(shape, np.array([33, 40, 30]) + more) for more in (0, 5, 9))
+    random = np.random.default_rng(seed)
+    data = np.where(brain, 300 + random.normal(0, 20, shape), np.where(skull, 20, np.where(scalp, 400, 0)))
+    return make_volume(data + random.normal(0, noise, shape), np.diag([2 * scale] * 3 + [1.0])), brain
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.75])
+@pytest.mark.parametrize("part", [slice(None), slice(30, 60), slice(50, 75)])
+def test_a_head_is_told_from_a_brain_at_any_size_and_in_a_slab(scale, part):
+    volume, brain = head(scale)
+    whole = make_volume(volume.data[:, :, part], volume.affine)
+    stripped = make_volume((volume.data * brain)[:, :, part], volume.affine)
+    assert not looks_stripped(whole, find_background(whole))
+    assert looks_stripped(stripped, find_background(stripped))
+    assert skull_share(stripped, find_background(stripped)) < 0.01
+    with pytest.raises(BrainMaskError, match="dark shell of bone"):
+        stripped_brain_mask(whole)
+
+
+def test_a_background_that_is_not_one_value_leaves_the_brain_as_it_is():
+    volume, brain = head()
+    data = np.where(brain, np.maximum(volume.data, 100), 0).astype(np.float32)
+    rim = ndimage.binary_dilation(brain, iterations=2) & ~brain
+    noise = np.random.default_rng(1).normal(0, 1e-3, data.shape)
+    ringing = ndimage.shift(data, 0.3, order=3)
+    for changed in (data, np.where(rim, 1, data), np.where(brain, data, noise), ringing, np.rint(ringing)):
+        mask = stripped_brain_mask(make_volume(changed, volume.affine))
+        assert mask.sum() == pytest.approx(brain.sum(), rel=0.05)
+
+
+def test_black_is_where_the_scan_has_it():
+    volume, brain = head()
+    data = np.where(brain, volume.data, 0)
+
+    def black(values, stripped=True):
+        scan = make_volume(values, volume.affine)
+        return black_level(scan, brain, find_background(scan), stripped=stripped)
+
+    assert black(data) == 0
+    assert black(data - 1024) == black(data - 1024, stripped=False) == -1024  # an offset moves black along
+    assert black(np.where(brain, data, -1024)) == 0  # padding does not
+    assert black(volume.data + 30, stripped=False) == 0  # air of a head is not black
+    z_scored = np.where(brain, (data - data[brain].mean()) / data[brain].std(), 0)
+    for stripped in (True, False):
+        with pytest.raises(BrainMaskError, match="z-scored"):
+            black(z_scored, stripped=stripped)
