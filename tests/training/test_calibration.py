@@ -5,55 +5,145 @@ import torch
 
 import semcycle
 import semcycle.volume
-from semcycle.errors import CheckpointError, GeometryError, PredictionError, ScoringError, SplitError, VolumeError
+from semcycle.errors import (
+    CheckpointError,
+    GeometryError,
+    PredictionError,
+    ScoringError,
+    SplitError,
+    StoreError,
+    VolumeError,
+)
+from semcycle.files import file_hash
 from semcycle.prediction.postprocess import make_anomaly_map
 from semcycle.prediction.prediction import predict_volume
+from semcycle.prediction.prior import HealthyPrior
 from semcycle.prediction.reconstruct import reconstruct_slices
-from semcycle.scoring.calibrate import calibrate
+from semcycle.scoring.calibrate import CalibrationSettings, calibrate
+from semcycle.scoring.healthy_scans import check_store, read_files, read_store
+from semcycle.scoring.scan_spool import ScanSpool
 from semcycle.training import train
 from semcycle.training.calibration import Calibration, find_threshold
 from semcycle.training.checkpoint import export_checkpoint, load_checkpoint
-from tests.conftest import ball_brain, tiny_recipe
+from tests.conftest import SMALL, ball_brain, tiny_recipe
 
 AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
+
+
+def scans_of(store, cases):
+    return list(read_store(store, cases))
 
 
 @pytest.fixture(scope="module")
 def run(ball_store, tmp_path_factory):
     torch.set_num_threads(1)
     folder = train(tiny_recipe(), ball_store, ["h0", "h1", "h2"], tmp_path_factory.mktemp("calibrated") / "run")
-    calibrate(load_checkpoint(folder), ball_store, ["h3", "l0"], "literal", "two balls").save(folder)
+    settings = CalibrationSettings("literal")
+    calibrate(load_checkpoint(folder), scans_of(ball_store, ["h3", "l0"]), settings, "two balls").save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def healthy_run(run, ball_store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("healthy") / "run"
+    export_checkpoint(run, folder)
+    settings = CalibrationSettings("healthy", grow_rate=0.1, min_ml=0.0)
+    calibrate(load_checkpoint(folder), scans_of(ball_store, ["h3", "l0", "l1"]), settings, "three balls").save(folder)
     return folder
 
 
 def test_the_thresholds_are_passed_by_their_share_of_healthy_voxels(run, ball_store):
     checkpoint = load_checkpoint(run)
-    case = ball_store.load("h3")
-    x, brain = case.image.astype(np.float32), case.brain > 0
-    made = reconstruct_slices(checkpoint.method, x, brain)
-    scores = make_anomaly_map(x, made, brain, "literal", 6.0)[brain]
-    alone = calibrate(checkpoint, ball_store, ["h3"], "literal", "one ball").thresholds["literal"]
-    for one in alone:
-        assert (scores >= one.value - 1 / 65535).mean() == pytest.approx(one.rate, abs=0.01)
-        assert {one.gm, one.wm, one.csf} != {None}
-    assert [one.rate for one in alone] == [0.01, 0.02, 0.05]
+    (scan,) = scans_of(ball_store, ["h3"])
+    made = reconstruct_slices(checkpoint.method, scan.x, scan.brain)
+    scores = scan.to_native(make_anomaly_map(scan.x, made, scan.brain, "literal", scan.spacing))[scan.inside]
+    alone = calibrate(checkpoint, [scan], CalibrationSettings("literal"), "one ball").calibration
+    for cut in alone.thresholds["literal"]:
+        assert (scores >= cut.value - 1 / 16384).mean() == pytest.approx(cut.rate, abs=0.01)
+        assert not cut.promise.kept
+        assert "1 scans are too few, 9 are the least" in cut.promise.why_not
+    assert [cut.rate for cut in alone.thresholds["literal"]] == [0.01, 0.02, 0.05]
     assert checkpoint.preset == "literal"
-    assert checkpoint.calibration.subjects == ["subject-h3", "subject-l0"]
 
 
 def test_calibration_refuses_seen_subjects_and_unknown_presets(run, ball_store):
     checkpoint = load_checkpoint(run)
     with pytest.raises(SplitError, match="has not seen"):
-        calibrate(checkpoint, ball_store, ["h0"], "literal", "x")
+        calibrate(checkpoint, scans_of(ball_store, ["h0"]), CalibrationSettings(), "x")
     with pytest.raises(ScoringError, match="expected a preset"):
-        calibrate(checkpoint, ball_store, ["h3"], "nice", "x")
+        calibrate(checkpoint, scans_of(ball_store, ["h3"]), CalibrationSettings("nice"), "x")
     with pytest.raises(ScoringError, match="healthy voxels"):
-        calibrate(checkpoint, ball_store, [], "literal", "x")
+        calibrate(checkpoint, [], CalibrationSettings(), "x")
+    allowed = calibrate(checkpoint, scans_of(ball_store, ["h0"] * 12), CalibrationSettings(allow_learned=True), "x")
+    (promise,) = {cut.promise.why_not for cut in allowed.calibration.thresholds["literal"]}
+    assert promise == "the model learned from 12 of the scans"
+
+
+def test_the_prior_is_learned_kept_and_travels(healthy_run, ball_store, tmp_path):
+    checkpoint = load_checkpoint(healthy_run)
+    prior = HealthyPrior.load(healthy_run)
+    assert checkpoint.preset == "healthy"
+    assert checkpoint.calibration.prior == file_hash(healthy_run / "prior.safetensors")
+    assert {"healthy", "two-sided"} == set(checkpoint.calibration.masks)
+    assert checkpoint.calibration.thresholds["healthy"][0].promise.why_not.startswith("3 scans are too few")
+    export_checkpoint(healthy_run, tmp_path)
+    assert (tmp_path / "prior.safetensors").read_bytes() == (healthy_run / "prior.safetensors").read_bytes()
+    kept = calibrate(checkpoint, scans_of(ball_store, ["l1"]), CalibrationSettings("healthy", keep_prior=True), "x")
+    assert kept.prior is None
+    assert kept.calibration.prior == checkpoint.calibration.prior
+    again = calibrate(checkpoint, scans_of(ball_store, ["l1"]), CalibrationSettings("healthy"), "x")
+    assert not np.array_equal(again.prior.mean, prior.mean)
+
+
+def test_masks_are_cut_as_calibrated_unless_the_user_says_otherwise(healthy_run):
+    checkpoint = load_checkpoint(healthy_run)
+    rule = checkpoint.calibration.masks["healthy"]
+    threshold = find_threshold("auto", checkpoint.calibration, "healthy", "m")
+    assert (threshold.value, threshold.grow, threshold.min_ml) == (rule.seed, rule.grow, 0.0)
+    assert rule.grow <= rule.seed
+    assert "three balls" in threshold.source
+    assert "false components a scan: 2" in threshold.source
+    assert find_threshold("0.5", checkpoint.calibration, "healthy", "m").grow is None
+    volume = semcycle.volume.make_volume(ball_brain(seed=5)["t2"], AFFINE)
+    prediction = predict_volume(checkpoint, volume, threshold=threshold)
+    assert prediction.scores.max() < 1
+    called = prediction.anomaly_native() >= rule.grow
+    assert (prediction.mask_native() <= called).all()
+
+
+def test_two_scans_of_files_calibrate_as_those_of_a_store(run, ball_cases, ball_store):
+    checkpoint = load_checkpoint(run)
+    files = {"h3": ball_cases[3].images["t2"]}
+    (file,) = read_files(files, checkpoint.preprocess)
+    (stored,) = scans_of(ball_store, ["h3"])
+    np.testing.assert_allclose(file.x, stored.x, atol=1e-3)
+    np.testing.assert_array_equal(file.brain, stored.brain)
+    assert (file.inside != stored.inside).mean() < 0.02
+    assert file.spacing_native == stored.spacing_native == (6.0, 6.0, 6.0)
+
+
+def test_the_spool_gives_back_what_was_put_in(run, ball_store, tmp_path):
+    (scan,) = scans_of(ball_store, ["l0"])
+    made = reconstruct_slices(load_checkpoint(run).method, scan.x, scan.brain)
+    spool = ScanSpool(tmp_path)
+    spool.append(scan, made._replace(score=made.image))
+    again, remade = spool.load(0)
+    np.testing.assert_array_equal(again.healthy, scan.healthy)
+    np.testing.assert_allclose(again.x[scan.brain], scan.x[scan.brain], atol=1e-3)
+    np.testing.assert_allclose(remade.score[scan.brain], made.image[scan.brain], atol=1e-3)
+    np.testing.assert_allclose(remade.tissue[:, 1][scan.brain], made.tissue[:, 1][scan.brain], atol=2e-3)
+    assert len(spool) == 1
+
+
+def test_stores_of_another_preparation_are_refused(ball_store):
+    with pytest.raises(StoreError, match="pixel_mm"):
+        check_store(ball_store, SMALL.model_copy(update={"pixel_mm": 2.0}))
 
 
 def test_threshold_texts(run):
     calibration = Calibration.load(run)
-    one = find_threshold("auto", calibration, "literal", "m")
+    one = find_threshold("fpr=0.01", calibration, "literal", "m")
+    assert find_threshold("auto", calibration.model_copy(update={"masks": {}}), "literal", "m") == one
     assert one.value == calibration.thresholds["literal"][0].value
     assert "two balls" in one.source
     assert find_threshold("fpr=0.05", calibration, "literal", "m").value < one.value

@@ -1,41 +1,142 @@
-"""The verb calibrate: thresholds for a model."""
+"""The verb calibrate: healthy prior, thresholds and mask rules for a model."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcycle.cli.options import Data
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import out, progress_over
 
+if TYPE_CHECKING:
+    from semcycle.scoring.healthy_scans import HealthyScan
+    from semcycle.training.calibration import Calibration
+    from semcycle.training.checkpoint import Checkpoint
+
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(help="Run folder made by `semcycle train`.")],
-    data: Data,
-    preset: Annotated[
-        str, typer.Option(help="Post-processing the model is meant to be used with: one of the presets below.")
-    ] = "literal",
-    changes: Changes = None,
-    split_file: Annotated[
-        Path | None, typer.Option("--split", help="Split file: only its test cases; without it all cases.")
+    healthy: Annotated[
+        list[Path],
+        typer.Argument(help="Healthy scans: folders, files, or slice stores, whose lesions are left out."),
+    ],
+    model: Annotated[str, typer.Option(help="A bundled model, or a run folder made by `semcycle train`.")] = "",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Slice store; the argument is then the run folder, calibrated in place."),
     ] = None,
-    source: Annotated[str, typer.Option(help="The healthy data in words; the store's cohort without.")] = "",
+    folder: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for a copy of the model with the calibration.")
+    ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Keep the calibration with the model itself.")] = False,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Post-processing the model is meant to be used with: one of the presets below; auto is the model's."
+        ),
+    ] = "auto",
+    changes: Changes = None,
+    alpha: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Share of healthy voxels a mask may take.")] = 0.01,
+    max_false_components: Annotated[
+        float, typer.Option(min=0.01, help="False components a scan that a mask may have.")
+    ] = 2.0,
+    grow_rate: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="Share of the healthy voxels from whose score on a lesion grows.")
+    ] = 0.03,
+    min_ml: Annotated[float, typer.Option(min=0, help="Components below this volume are left out of masks.")] = 0.1,
+    keep_prior: Annotated[
+        bool, typer.Option("--keep-prior", help="Keep the model's healthy prior: then promises are exact.")
+    ] = False,
+    allow_learned: Annotated[
+        bool,
+        typer.Option("--allow-learned", help="Also scans that the model learned from: nothing is promised then."),
+    ] = False,
+    split_file: Annotated[
+        Path | None, typer.Option("--split", help="Split file: only its test cases of stores; without it all cases.")
+    ] = None,
+    pattern: Annotated[str, typer.Option(help="Which files of a folder are scans, such as *_t2.nii.gz.")] = "*",
+    brain_mask: Annotated[
+        Path | None, typer.Option(help="Folder of brain masks whose names begin with the scans' names.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="The healthy data in words; their names without.")] = "",
 ) -> None:
-    """Find the scores that 1, 2 and 5 % of healthy voxels pass, and keep them with the model."""
-    from semcycle.scoring.calibrate import calibrate as find_thresholds
-    from semcycle.store.slice_store import SliceStore
-    from semcycle.store.split import read_split
+    """Learn what a model finds in health: its prior, thresholds and mask rules, each with its promise."""
+    from semcycle.scoring.calibrate import CalibrationSettings
+    from semcycle.scoring.calibrate import calibrate as find_cuts
     from semcycle.training.checkpoint import load_checkpoint
+    from semcycle.training.shipped import DEFAULT, find_model
 
-    (preset,) = read_presets([preset], changes)
-    store, checkpoint = SliceStore(data), load_checkpoint(run)
-    cases = [case for case in read_split(split_file).test if case in store.case_ids] if split_file else store.case_ids
-    words = source or f"healthy voxels of {len(cases)} cases ({store.settings['cohort']})"
-    with progress_over("calibrate", len(cases)) as done:
-        calibration = find_thresholds(checkpoint, store, cases, preset, words, progress=done)
-    for cut in calibration.thresholds[preset]:
-        out.print(f"fpr={cut.rate:g}: {cut.value:.4f} (GM {cut.gm}, WM {cut.wm}, CSF {cut.csf})")
-    out.print(f"calibration: {calibration.save(run)}")
+    if data:
+        model, healthy, in_place = str(healthy[0]), [data], True
+    if in_place == bool(folder):
+        msg = "expected either --out FOLDER for a calibrated copy of the model or --in-place"
+        raise typer.BadParameter(msg)
+    checkpoint = load_checkpoint(find_model(model or DEFAULT))
+    (preset,) = read_presets([checkpoint.preset if preset == "auto" else preset], changes)
+    scans, count = _list_scans(healthy, checkpoint, split_file, pattern, brain_mask)
+    settings = CalibrationSettings(
+        preset, alpha, max_false_components, grow_rate, min_ml, keep_prior=keep_prior, allow_learned=allow_learned
+    )
+    words = source or f"healthy voxels of {count} scans ({', '.join(path.name for path in healthy)})"
+    with progress_over("calibrate", count) as done:
+        calibrated = find_cuts(checkpoint, scans, settings, words, progress=done)
+    if folder:
+        _copy_model(checkpoint.folder, folder)
+    _print_cuts(calibrated.calibration)
+    out.print(f"calibration: {calibrated.save(folder or checkpoint.folder)}")
+
+
+def _list_scans(
+    paths: list[Path], checkpoint: Checkpoint, split_file: Path | None, pattern: str, brain_mask: Path | None
+) -> tuple[Iterator[HealthyScan], int]:
+    """The scans of stores and folders, and how many they are."""
+    from itertools import chain
+
+    from semcycle.prediction.scans import find_mask, find_scans
+    from semcycle.scoring.healthy_scans import check_store, read_files, read_store
+    from semcycle.store.slice_store import MANIFEST, SliceStore
+    from semcycle.store.split import read_split
+
+    def find_brain(scan: Path) -> Path | None:
+        return find_mask(brain_mask, scan) if brain_mask else None
+
+    sources, count = [], 0
+    for path in paths:
+        if (path / MANIFEST).is_file():
+            store = SliceStore(path)
+            check_store(store, checkpoint.preprocess)
+            tested = read_split(split_file).test if split_file else store.case_ids
+            cases = [case for case in store.case_ids if case in tested]
+            sources.append(read_store(store, cases))
+            count += len(cases)
+        else:
+            files = find_scans(path, pattern)
+            sources.append(read_files(files, checkpoint.preprocess, find_brain))
+            count += len(files)
+    return chain.from_iterable(sources), count
+
+
+def _copy_model(model: Path, folder: Path) -> None:
+    """Copy the files that make a model, and the healthy prior it has."""
+    from semcycle.training.calibration import PRIOR
+    from semcycle.training.checkpoint import RECORD, WEIGHTS
+    from semcycle.training.shipped import CARD
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, RECORD, CARD, PRIOR):
+        if (model / name).is_file() and not (folder / name).exists():
+            shutil.copyfile(model / name, folder / name)
+
+
+def _print_cuts(calibration: Calibration) -> None:
+    """The cuts of the preset in use, each with its promise."""
+    for cut in calibration.thresholds[calibration.preset]:
+        promise = cut.promise.describe("share of healthy voxels") if cut.promise else ""
+        out.print(f"fpr={cut.rate:g}: {cut.value:.4f} ({promise})", markup=False)
+    rule = calibration.masks[calibration.preset]
+    out.print(f"mask: seed {rule.seed:.4f}, grows to {rule.grow:.4f}, from {rule.min_ml:g} ml on")
+    out.print(f"  {rule.voxels.describe('share of healthy voxels in the mask')}", markup=False)
+    out.print(f"  {rule.components.describe('false components a scan')}", markup=False)

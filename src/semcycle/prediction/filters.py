@@ -29,6 +29,16 @@ def erode(brain: SliceMask, margin_mm: float, pixel: tuple[float, float]) -> Sli
     side = min(pixel)
     if margin_mm <= 0 or not round(margin_mm / side):
         return brain
+    return edge_distance(brain, pixel) > (round(margin_mm / side) + 0.5) * side
+
+
+def edge_distance(brain: SliceMask, pixel: tuple[float, float]) -> SliceArray:
+    """Distance in mm of every voxel to the next pixel outside the brain: city block, in the slice, 0 outside.
+
+    Args:
+        brain: ``(S, H, W)``; what is beyond the array is outside.
+        pixel: Sides ``(H, W)`` of a pixel in mm.
+    """
     away = np.where(np.pad(brain, ((0, 0), (1, 1), (1, 1))), np.float32(np.inf), np.float32(0))
     for axis, step in ((1, pixel[0]), (2, pixel[1])):
         lines = np.moveaxis(away, axis, 0)
@@ -36,7 +46,7 @@ def erode(brain: SliceMask, margin_mm: float, pixel: tuple[float, float]) -> Sli
             np.minimum(lines[i], lines[i - 1] + np.float32(step), out=lines[i])
         for i in range(len(lines) - 1, 0, -1):
             np.minimum(lines[i - 1], lines[i] + np.float32(step), out=lines[i - 1])
-    return np.asarray(away[:, 1:-1, 1:-1] > (round(margin_mm / side) + 0.5) * side)
+    return away[:, 1:-1, 1:-1]
 
 
 def odd_sizes(side_mm: float, spacing: Spacing) -> tuple[int, int, int]:

@@ -115,7 +115,9 @@ def _settings_hash(checkpoint: Checkpoint, settings: PredictSettings) -> str:
         if threshold != Threshold(threshold.rule, threshold.value, threshold.source):
             cut += [threshold.grow, threshold.min_ml]
     preset = settings.preset or checkpoint.preset
-    return object_hash([checkpoint.record["fingerprint"], preset, cut, settings.tta])
+    calibration = checkpoint.calibration
+    carried = [calibration.prior, calibration.largest_residual] if calibration else []
+    return object_hash([checkpoint.record["fingerprint"], preset, cut, settings.tta, *filter(None, carried)])
 
 
 def _content_hash(path: Path, mask: Path | None) -> str:

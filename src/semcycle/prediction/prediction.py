@@ -13,6 +13,7 @@ from semcycle.errors import PredictionError
 from semcycle.prediction.lesion_mask import Components, find_lesions
 from semcycle.prediction.plausibility import judge_lesions, judge_scan
 from semcycle.prediction.postprocess import make_anomaly_map
+from semcycle.prediction.prior import HealthyPrior
 from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.preprocess.pipeline import Prepared, preprocess
 from semcycle.training.calibration import Threshold
@@ -133,6 +134,8 @@ def predict_volume(
     chosen = preset or checkpoint.preset
     pixel = prepared.record.grid.pixel_mm
     spacing = (ras_spacing(volume.affine)[2], pixel, pixel)
-    scores = make_anomaly_map(prepared.image, reconstruction, prepared.brain, chosen, spacing)
-    doubts = tuple(judge_scan(volume, prepared, reconstruction, spacing))
+    prior = HealthyPrior.load(checkpoint.folder)
+    scores = make_anomaly_map(prepared.image, reconstruction, prepared.brain, chosen, spacing, prior)
+    largest = checkpoint.calibration.largest_residual if checkpoint.calibration else None
+    doubts = tuple(judge_scan(volume, prepared, reconstruction, spacing, largest))
     return Prediction(volume, prepared, scores, reconstruction.image, reconstruction.tissue, chosen, threshold, doubts)

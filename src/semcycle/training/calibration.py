@@ -16,6 +16,8 @@ from semcycle.errors import CheckpointError, PredictionError
 from semcycle.files import write_bytes
 
 CALIBRATION = "calibration.json"
+PRIOR = "prior.safetensors"
+"""Healthy prior that a calibration leaves beside the weights, see :mod:`semcycle.prediction.prior`."""
 
 MIN_LESION_ML = 0.03
 """Components of a lesion mask below this volume are specks of a few voxels."""
@@ -45,6 +47,47 @@ class Threshold:
     min_ml: float = MIN_LESION_ML
 
 
+class Promise(Config):
+    """What a cut keeps on the next scan like those it was set on, by conformal risk control [angelopoulos2024]."""
+
+    limit: float = Field(gt=0)
+    """Expected loss at most: a share of the healthy voxels, or a number of false components."""
+    bound: float = Field(gt=0)
+    """Larger losses of a scan were counted as this."""
+    scans: int = Field(ge=0)
+    """Healthy scans it was set on."""
+    kept: bool
+    """Whether that many scans can promise it; else the cut is an estimate."""
+    why_not: str = ""
+    """Why it is an estimate, in words."""
+    seen: float
+    """Mean loss of every scan at the cut that the other scans set."""
+
+    def describe(self, what: str) -> str:
+        """The promise, or why there is none, as a sentence."""
+        if self.kept:
+            return (
+                f"{what}: at most {self.limit:g} expected in the next healthy scan like these {self.scans} (conformal "
+                f"risk control, losses above {self.bound:g} counted as {self.bound:g}); {self.seen:.3g} seen"
+            )
+        return f"{what}: {self.limit:g} is an estimate, no promise: {self.why_not}; {self.seen:.3g} seen"
+
+
+class MaskRule(Config):
+    """How a lesion mask is cut (:mod:`semcycle.prediction.lesion_mask`), chosen on healthy scans."""
+
+    seed: float
+    """A component is lesion where one of its voxels reaches this score."""
+    grow: float
+    """Components are made of voxels from this score on."""
+    min_ml: float = Field(ge=0)
+    """Smaller components are left out."""
+    voxels: Promise
+    """Share of the healthy voxels in the mask."""
+    components: Promise
+    """False components a scan."""
+
+
 class HealthyThreshold(Config):
     """The score that a share of healthy voxels passes."""
 
@@ -52,12 +95,14 @@ class HealthyThreshold(Config):
     """The share."""
     value: float
     """Over the whole brain."""
+    promise: Promise | None = None
+    """What it keeps; ``None`` in files from before there were promises."""
     gm: float | None = None
-    """In voxels that S calls grey matter; ``None`` for methods without tissue maps."""
+    """In grey matter, in files from before there were promises; nothing was ever cut there."""
     wm: float | None = None
-    """White matter."""
+    """White matter, likewise."""
     csf: float | None = None
-    """CSF."""
+    """CSF, likewise."""
 
 
 class Calibration(Config):
@@ -73,6 +118,12 @@ class Calibration(Config):
     """Whose scans they are, each once; empty in files from before they were kept."""
     thresholds: dict[str, list[HealthyThreshold]]
     """Preset -> thresholds."""
+    masks: dict[str, MaskRule] = Field(default_factory=dict)
+    """Preset -> how the lesion mask is cut where the user names no threshold."""
+    prior: str = ""
+    """SHA-256 of the healthy prior the scores were made with; empty without."""
+    largest_residual: float | None = None
+    """Largest typical residual of the scans; a brain with a larger one is unlike them."""
 
     def save(self, folder: Path) -> Path:
         """Write ``calibration.json`` into a run folder."""
@@ -101,8 +152,8 @@ def find_threshold(text: str, calibration: Calibration | None, preset: str, mode
     """What ``--threshold`` asks for.
 
     Args:
-        text: ``none``, ``fpr=0.01``, or a score in [0, 1]; ``auto`` is ``fpr=0.01`` of a calibrated model and ``none``
-            of another.
+        text: ``none``, ``fpr=0.01``, or a score in [0, 1]; ``auto`` is how the model's masks are cut: the mask rule
+            of its calibration, ``fpr=0.01`` where that has none, ``none`` for a model without calibration.
         calibration: The model's.
         preset: Post-processing of the scores to be cut.
         model: Its name, for messages.
@@ -113,6 +164,10 @@ def find_threshold(text: str, calibration: Calibration | None, preset: str, mode
     known = calibration.thresholds.get(preset, []) if calibration else []
     if text == "none" or (text == "auto" and not known):
         return None
+    if text == "auto" and calibration and preset in calibration.masks:
+        rule = calibration.masks[preset]
+        words = f"set on {calibration.source}; {rule.components.describe('false components a scan')}"
+        return Threshold("calibrated", rule.seed, words, rule.grow, rule.min_ml)
     if text == "auto":
         text = "fpr=0.01"
     name, equals, number = text.rpartition("=")

@@ -12,7 +12,7 @@ from semcycle.errors import CheckpointError
 from semcycle.files import read_json, write_bytes, write_json
 from semcycle.methods.base import Method
 from semcycle.preprocess.pipeline import PreprocessSettings
-from semcycle.training.calibration import Calibration
+from semcycle.training.calibration import PRIOR, Calibration
 from semcycle.training.recipe import Recipe, parse_recipe
 
 WEIGHTS = "model.safetensors"
@@ -62,7 +62,7 @@ def export_checkpoint(run: Path, folder: Path) -> Path:
 
     Args:
         run: A finished run.
-        folder: For ``model.safetensors``, ``run.json`` and ``calibration.json``.
+        folder: For ``model.safetensors``, ``run.json``, ``calibration.json`` and ``prior.safetensors``.
 
     Returns:
         The weights.
@@ -77,6 +77,8 @@ def export_checkpoint(run: Path, folder: Path) -> Path:
     }
     if checkpoint.calibration:
         checkpoint.calibration.save(folder)
+    if (run / PRIOR).is_file():
+        write_bytes(folder / PRIOR, (run / PRIOR).read_bytes())
     write_json(folder / RECORD, checkpoint.record)
     write_bytes(folder / WEIGHTS, pack_state(state))
     return folder / WEIGHTS

@@ -38,9 +38,11 @@ def make_baseline(like: Checkpoint) -> Checkpoint:
     """The intensity baseline of a model: its preparation and its post-processing, and no network.
 
     A baseline that gets another intensity scale or less post-processing than what it is compared with is beaten by the
-    difference in treatment. It carries no thresholds: a healthy share of brightness is nobody's lesion.
+    difference in treatment; a healthy prior is left out, for it is about the model's errors. It carries no
+    thresholds: a healthy share of brightness is nobody's lesion.
     """
     recipe = parse_recipe({"method": {"name": INTENSITY}}, INTENSITY, INTENSITY)
-    record = {"fingerprint": object_hash([INTENSITY, like.preprocess.model_dump(mode="json"), like.preset])}
-    calibration = Calibration(preset=like.preset, source="nothing, it has no thresholds", cases=[], thresholds={})
+    preset = f"{like.preset},prior=off" if like.calibration and like.calibration.prior else like.preset
+    record = {"fingerprint": object_hash([INTENSITY, like.preprocess.model_dump(mode="json"), preset])}
+    calibration = Calibration(preset=preset, source="nothing, it has no thresholds", cases=[], thresholds={})
     return Checkpoint(like.folder, recipe, like.preprocess, record, recipe.build().eval(), calibration)
