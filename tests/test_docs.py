@@ -184,6 +184,8 @@ def _make_desk(root):
         copy(one.images["t2"], f"bids/sub-0{number}/anat/sub-0{number}_T2w.nii.gz")
         brain(one, f"masks/patient{number}_t2_mask.nii.gz")
     (root / "bids/dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0", "DatasetType": "raw"}')
+    for one in healthy:
+        copy(one.images["t2"], f"healthy/{one.case_id}_t2.nii.gz")
     for one in [*healthy, *ill]:
         copy(one.images["t2"], f"my-scans/{one.case_id}_t2.nii.gz")
         if one.lesion:

@@ -100,8 +100,8 @@ def _list_scans(
     from semcycle.store.slice_store import MANIFEST, SliceStore
     from semcycle.store.split import read_split
 
-    def find_brain(scan: Path) -> Path | None:
-        return find_mask(brain_mask, scan) if brain_mask else None
+    def find_brain(name: str, scan: Path) -> Path | None:
+        return find_mask(brain_mask, name, scan) if brain_mask else None
 
     sources, count = [], 0
     for path in paths:

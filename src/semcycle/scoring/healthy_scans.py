@@ -91,17 +91,17 @@ def read_store(store: SliceStore, cases: Sequence[str]) -> Iterator[HealthyScan]
 def read_files(
     scans: Mapping[str, Path],
     settings: PreprocessSettings,
-    find_brain: Callable[[Path], Path | None] = lambda scan: None,
+    find_brain: Callable[[str, Path], Path | None] = lambda name, scan: None,
 ) -> Iterator[HealthyScan]:
     """Scans without lesions from files; each is its own subject, named like the file.
 
     Args:
         scans: Name -> file.
         settings: Preparation of the model.
-        find_brain: File of a scan's brain mask, or ``None`` to find the brain.
+        find_brain: Name and file of a scan -> file of its brain mask, or ``None`` to find the brain.
     """
     for name, path in scans.items():
-        volume, mask = load_volume(path), find_brain(path)
+        volume, mask = load_volume(path), find_brain(name, path)
         prepared = preprocess(volume, settings, load_mask(mask, volume, "brain mask") if mask else None)
         brain = prepared.brain
         yield HealthyScan(name, name, prepared.image, brain, brain, prepared.record.grid, prepared.brain_native)
@@ -111,13 +111,11 @@ def check_store(store: SliceStore, settings: PreprocessSettings) -> None:
     """Refuse a store whose slices were prepared otherwise than the model's.
 
     Raises:
-        StoreError: Size, pixel, bias correction or intensity scale differ.
+        StoreError: Settings that change the slices differ.
     """
-    own = PreprocessSettings.model_validate(store.settings["preprocess"])
-    for name in ("size", "pixel_mm", "bias", "intensity", "percentile", "intensity_scope"):
-        if getattr(own, name) != getattr(settings, name):
-            msg = (
-                f"{store.folder}: expected slices prepared as the model's with {name} {getattr(settings, name)}, got "
-                f"{getattr(own, name)}; prepare them again"
-            )
-            raise StoreError(msg)
+    if differing := store.preprocess.differences(settings):
+        msg = (
+            f"{store.folder}: expected slices prepared as the model's, got others ({', '.join(differing)}); prepare a "
+            "store with the model's settings"
+        )
+        raise StoreError(msg)

@@ -10,6 +10,7 @@ import numpy as np
 from semcycle.errors import ScoringError, SplitError
 from semcycle.methods.base import Reconstructed
 from semcycle.prediction.postprocess import make_anomaly_map
+from semcycle.prediction.prior import HealthyPrior
 from semcycle.scoring.cases import CaseFacts, Key, ScoredCase, Use
 from semcycle.scoring.metrics.codes import UNIT
 from semcycle.scoring.metrics.metrics import ErrorSums
@@ -33,12 +34,14 @@ class Contestant:
         method: Name of the method.
         train_subjects: Subjects it has seen; none of them may be tested.
         reconstruct: ``(x (S, H, W), brain (S, H, W))`` -> what the method makes of them.
+        prior: Its healthy prior, for presets that need one.
     """
 
     name: str
     method: str
     train_subjects: frozenset[str]
     reconstruct: Callable[[SliceArray, SliceMask], Reconstructed]
+    prior: HealthyPrior | None = None
 
 
 def score_runs(
@@ -145,7 +148,7 @@ def _make_case(
         made = one.reconstruct(x, brain)
         errors[one.name] = _sum_errors(x, made.image, brain, lesion)
         shown[one.name] = (None if one.method == UNTRAINED else made.image, made.tissue)
-        maps |= {(one.name, preset): make_anomaly_map(x, made, brain, preset, spacing) for preset in presets}
+        maps |= {(one.name, preset): make_anomaly_map(x, made, brain, preset, spacing, one.prior) for preset in presets}
     facts = CaseFacts(name, store.subject(name), spacing, float(case.record.lesion_ml), use, source, errors)
     return ScoredCase(facts, brain, lesion, maps, x, [int(index) for index in case.slice_index], shown)
 

@@ -14,6 +14,7 @@ from semcycle.files import write_failures, write_json
 from semcycle.methods.base import Batch, Reconstructed, Reconstruction
 from semcycle.methods.intensity import Intensity, IntensitySettings
 from semcycle.prediction.postprocess import find_preset
+from semcycle.prediction.prior import HealthyPrior
 from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import sample_figure
@@ -256,4 +257,5 @@ def _contestant(name: str, checkpoint: Checkpoint) -> Contestant:
     def reconstruct(x: np.ndarray, brain: np.ndarray) -> Reconstructed:
         return reconstruct_slices(checkpoint.method, x, brain)
 
-    return Contestant(name, checkpoint.recipe.method_name, frozenset(checkpoint.record["subjects"]), reconstruct)
+    subjects, prior = frozenset(checkpoint.record["subjects"]), HealthyPrior.load(checkpoint.folder)
+    return Contestant(name, checkpoint.recipe.method_name, subjects, reconstruct, prior)
