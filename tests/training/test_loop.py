@@ -13,8 +13,7 @@ import torch
 from semcycle.errors import CheckpointError, StoreError
 from semcycle.training import Observer, train
 from semcycle.training.checkpoint import load_checkpoint
-from semcycle.training.loop import _decay
-from semcycle.training.recipe import TrainingSettings
+from semcycle.training.recipe import TrainingSettings, parse_recipe
 from semcycle.training.slices import Batches, pack_slices
 from tests.conftest import SMALL, tiny_recipe
 
@@ -252,11 +251,13 @@ def test_batches_cover_an_epoch_without_repeats(ball_store, tmp_path):
     torch.testing.assert_close(one.y[0] * 255, torch.from_numpy(packed.tissue[3].astype(np.float32)))
 
 
-def test_decay_schedules():
-    assert [_decay("none", t) for t in (0, 0.9)] == [1, 1]
-    assert [_decay("linear", t) for t in (0, 0.5, 0.75)] == [1, 1, 0.5]
-    assert _decay("cosine", 0) == 1
-    assert _decay("cosine", 0.5) == pytest.approx(0.5)
+@pytest.mark.parametrize(("decay", "factors"), [("linear", [1, 1, 1, 0.5]), ("cosine", [1, 0.8536, 0.5, 0.1464])])
+def test_the_learning_rate_falls_as_the_recipe_says(ball_store, tmp_path, decay, factors):
+    method = {"name": "denoising", "epochs": 4, "base": 2, "learning_rate": 0.01}
+    training = {"batch_size": 1000, "decay": decay, "validation_share": 0}  # one step an epoch
+    train(parse_recipe({"training": training, "method": method}, "test", "test"), ball_store, ["h0"], tmp_path / "run")
+    rates = pd.read_csv(tmp_path / "run/log.csv")["learning_rate"]
+    assert list(rates) == pytest.approx([0.01 * factor for factor in factors], rel=1e-3)
 
 
 def test_two_processes_learn_what_one_learns(ball_store, tmp_path):

@@ -7,9 +7,6 @@ written after every epoch, so that a killed run that is resumed ends in the weig
 from __future__ import annotations
 
 import math
-import platform
-import random
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,16 +19,25 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from semcycle.errors import CheckpointError, StoreError
-from semcycle.files import VERSION, object_hash
+from semcycle.errors import StoreError
+from semcycle.files import object_hash
 from semcycle.methods.base import Batch, Method, Player, Stage
 from semcycle.store.slice_store import SliceStore
-from semcycle.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
 from semcycle.training.log import Epoch, Observer, TrainingLog
 from semcycle.training.recipe import Recipe
-from semcycle.training.run_folder import RESUME, Progress, read_progress, restore, save_progress
+from semcycle.training.run_folder import (
+    RESUME,
+    Progress,
+    Run,
+    claim_folder,
+    finish_run,
+    plan_run,
+    restore,
+    save_progress,
+    take_over,
+)
 from semcycle.training.selection import Selection
-from semcycle.training.slices import Batches, pack_slices, used_cases
+from semcycle.training.slices import Batches, pack_slices
 
 SAMPLES = 4
 """Slices shown after every epoch."""
@@ -86,24 +92,21 @@ def train(
         StoreError: The store has no tissue maps though the method needs them, or no slice is left to train on.
     """
     fabric = _start_fabric(hardware or Hardware())
-    data = _describe_data(recipe, store, cases)
-    fingerprint = object_hash([recipe.to_dict(), data])
-    progress = _claim_run(out, fingerprint, resume)
+    run = plan_run(recipe, store, cases, out)
+    progress = claim_folder(run, resume=resume)
     if progress is None:
         return out
-    batches, held_out = _open_data(recipe, store, data, out, fabric)
+    batches, held_out = _open_data(run, store, fabric)
     torch.manual_seed(recipe.seed)
     # measured: a third faster for G and D on 2 CPU cores, no difference for S
     method = recipe.build().to(fabric.device)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out of its overloads
-    stages = method.stages()
-    common = [data, recipe.seed, recipe.training.model_dump(mode="json")]
-    prints = [object_hash([stage.name, stage.settings, stage.epochs, *common]) for stage in stages]
     if reuse is not None and not progress.rows:
-        progress.stage = _take_over(reuse, method, stages, prints)
+        progress.stage = take_over(run, reuse, method)
+    stages = method.stages()
     log = TrainingLog(out, progress.rows)
     selections: list[Selection] = []
-    observer = observer if observer and fabric.is_global_zero else Observer()
+    learner = _Learner(recipe, fabric, method, batches, observer if observer and fabric.is_global_zero else Observer())
     for number in range(progress.stage, len(stages)):
         stage, started = stages[number], time.perf_counter()
         optimizers = {name: _make_optimizer(fabric, method, player) for name, player in stage.players.items()}
@@ -117,52 +120,58 @@ def train(
             if selection.exhausted:
                 break
             before = time.perf_counter()
-            observer.epoch_started(stage.name, epoch, stage.epochs, batches.steps(recipe.training.batch_size))
-            losses, rate = _train_epoch(fabric, method, stage, optimizers, batches, recipe, epoch, observer)
+            losses, rate = _train_epoch(learner, stage, optimizers, epoch)
             figures = _validate(method, stage, held_out, recipe.training.batch_size)
             entry = Epoch(stage.name, epoch, stage.epochs, losses, figures, rate, time.perf_counter() - before)
             selection.add(figures, method, save=fabric.is_global_zero)
             if fabric.is_global_zero:
                 log.add(entry)
                 spent = progress.seconds + time.perf_counter() - started
-                state = Progress(fingerprint, number, epoch, spent, log.rows)
+                state = Progress(run.fingerprint, number, epoch, spent, log.rows)
                 save_progress(out, state, method, optimizers)
                 shown = _sample_batch(held_out or batches)
-                observer.epoch_done(entry, shown, method.sample(stage.name, shown))
+                learner.observer.epoch_done(entry, shown, method.sample(stage.name, shown))
             fabric.barrier()
         selection.take_best(method)
         progress.seconds += time.perf_counter() - started
     if fabric.is_global_zero:
-        _finish(out, recipe, store, data, method, stages, prints, progress.seconds, fabric)
+        finish_run(run, store, method, progress.seconds, device=str(fabric.device), processes=fabric.world_size)
         for selection in selections:
             selection.clean()
     fabric.barrier()
     return out
 
 
+@dataclass(frozen=True)
+class _Learner:
+    """What stays the same through all stages."""
+
+    recipe: Recipe
+    fabric: Fabric
+    method: Method[Any]
+    batches: Batches
+    observer: Observer
+
+
 def _train_epoch(
-    fabric: Fabric,
-    method: Method[Any],
-    stage: Stage,
-    optimizers: Mapping[str, Any],
-    batches: Batches,
-    recipe: Recipe,
-    epoch: int,
-    observer: Observer,
+    learner: _Learner, stage: Stage, optimizers: Mapping[str, Any], epoch: int
 ) -> tuple[dict[str, float], float]:
     """Learn from every slice once; returns mean losses and the last learning rate."""
-    seed = _epoch_seed(recipe.seed, stage.name, epoch)
+    fabric, method, batches, training = learner.fabric, learner.method, learner.batches, learner.recipe.training
+    seed = _epoch_seed(learner.recipe.seed, stage.name, epoch)
     torch.manual_seed(seed + fabric.global_rank)
     method.eval()
     modules = {name: _modules(method, player) for name, player in stage.players.items()}
     for module in modules.values():
         module.train()
-    size, steps = recipe.training.batch_size, batches.steps(recipe.training.batch_size)
+    steps = batches.steps(training.batch_size)
+    learner.observer.epoch_started(stage.name, epoch, stage.epochs, steps)
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=fabric.device))
     show_every = 1 if fabric.device.type == "cpu" else 20  # reading a loss makes a GPU wait
     rate = 0.0
-    for number, batch in enumerate(batches.epoch(size, seed, rank=fabric.global_rank, ranks=fabric.world_size)):
-        factor = _decay(recipe.training.decay, (epoch - 1 + number / steps) / stage.epochs)
+    drawn = batches.epoch(training.batch_size, seed, rank=fabric.global_rank, ranks=fabric.world_size)
+    for number, batch in enumerate(drawn):
+        factor = _decay(training.decay, (epoch - 1 + number / steps) / stage.epochs)
         asked = method.losses(stage.name, batch)
         while True:
             with fabric.autocast():
@@ -180,7 +189,7 @@ def _train_epoch(
             for name, value in step.log.items():
                 sums[name] += value.detach()
         if number % show_every == 0:
-            observer.step_done({name: float(value) / (number + 1) for name, value in sums.items()})
+            learner.observer.step_done({name: float(value) / (number + 1) for name, value in sums.items()})
     return {name: float(value) / steps for name, value in sums.items()}, rate
 
 
@@ -249,128 +258,17 @@ def _start_fabric(hardware: Hardware) -> Fabric:
     return fabric
 
 
-def _describe_data(recipe: Recipe, store: SliceStore, cases: Sequence[str]) -> dict[str, Any]:
-    """What the weights depend on besides the recipe's method: store, cases, and which subjects are held out."""
-    used = used_cases(store, cases, recipe.slices)
-    subjects = sorted({store.subject(case) for case in used})
-    random.Random(recipe.seed).shuffle(subjects)
-    held_out = set(subjects[: int(len(subjects) * recipe.training.validation_share)])
-    return {
-        "store": store.hash,
-        "slices": recipe.slices.model_dump(mode="json"),
-        "train_cases": [case for case in used if store.subject(case) not in held_out],
-        "validation_cases": [case for case in used if store.subject(case) in held_out],
-    }
-
-
-def _open_data(
-    recipe: Recipe, store: SliceStore, data: dict[str, Any], out: Path, fabric: Fabric
-) -> tuple[Batches, Batches | None]:
-    cache = out / "slices" / str(fabric.global_rank)
-    training = pack_slices(store, data["train_cases"], recipe.slices, cache / "train")
+def _open_data(run: Run, store: SliceStore, fabric: Fabric) -> tuple[Batches, Batches | None]:
+    """Slices to learn from, and those of the subjects that are held out, if any."""
+    recipe, cache = run.recipe, run.folder / "slices" / str(fabric.global_rank)
+    training = pack_slices(store, run.train_cases, recipe.slices, cache / "train")
     if training.tissue is None and recipe.build().needs_tissue:
         msg = (
             f"{store.folder}: expected tissue maps for method {recipe.method_name}, got a store without; prepare it "
             "with --tissue maps"
         )
         raise StoreError(msg)
-    held_out = None
-    if data["validation_cases"]:
-        held_out = Batches(
-            pack_slices(store, data["validation_cases"], recipe.slices, cache / "held-out"), fabric.device
-        )
-    return Batches(training, fabric.device), held_out
-
-
-def _claim_run(out: Path, fingerprint: str, resume: bool) -> Progress | None:
-    """Where to start, or ``None`` when the run is finished."""
-    if (out / WEIGHTS).is_file():
-        if not resume:
-            msg = f"{out}: expected an empty run folder, got a finished run; choose another --out"
-            raise CheckpointError(msg)
-        if _recorded_fingerprint(load_checkpoint(out)) != fingerprint:
-            msg = (
-                f"{out}: expected a run of the same recipe, store and split, got a finished one of others; choose "
-                "another --out"
-            )
-            raise CheckpointError(msg)
-        return None
-    if (out / RESUME).is_file():
-        if not resume:
-            msg = f"{out}: expected an empty run folder, got an unfinished run; add --resume or choose another --out"
-            raise CheckpointError(msg)
-        return read_progress(out, fingerprint)
-    return Progress(fingerprint)
-
-
-def _recorded_fingerprint(finished: Checkpoint) -> str:
-    """Of the run in the folder, with options that are newer than the run at their defaults."""
-    data = {
-        "store": finished.record["store"]["hash"],
-        "slices": finished.recipe.slices.model_dump(mode="json"),
-        **{name: finished.record[name] for name in ("train_cases", "validation_cases")},
-    }
-    return object_hash([finished.recipe.to_dict(), data])
-
-
-def _take_over(reuse: Path, method: Method[Any], stages: Sequence[Stage], prints: Sequence[str]) -> int:
-    """Copy the networks of another run's leading equal stages; returns how many stages that spares."""
-    other = load_checkpoint(reuse)
-    theirs = [stage["fingerprint"] for stage in other.record["stages"]]
-    equal = 0
-    while equal < min(len(prints), len(theirs)) and prints[equal] == theirs[equal]:
-        equal += 1
-    if equal == 0:
-        msg = (
-            f"{reuse}: expected a run with the same first stage (settings, data, seed), got another; train without "
-            "--reuse"
-        )
-        raise CheckpointError(msg)
-    # a network that learns again in a later stage of the other run is not what it was after the shared stages
-    later = {
-        name for stage in other.method.stages()[equal:] for player in stage.players.values() for name in player.modules
-    }
-    for stage in stages[:equal]:
-        for player in stage.players.values():
-            if later & set(player.modules):
-                msg = (
-                    f"{reuse}: expected networks left alone after the shared stages, got {later}; train without --reuse"
-                )
-                raise CheckpointError(msg)
-            for name in player.modules:
-                getattr(method, name).load_state_dict(getattr(other.method, name).state_dict())
-    return equal
-
-
-def _finish(
-    out: Path,
-    recipe: Recipe,
-    store: SliceStore,
-    data: dict[str, Any],
-    method: Method[Any],
-    stages: Sequence[Stage],
-    prints: Sequence[str],
-    seconds: float,
-    fabric: Fabric,
-) -> None:
-    """Write the finished run and drop what only an unfinished one needs."""
-    used = [*data["train_cases"], *data["validation_cases"]]
-    record = {
-        "semcycle": VERSION,
-        "fingerprint": object_hash([recipe.to_dict(), data]),
-        "recipe": recipe.to_dict(),
-        "store": {"hash": store.hash, "settings": store.settings},
-        **{name: data[name] for name in ("train_cases", "validation_cases")},
-        "subjects": sorted({store.subject(case) for case in used}),
-        "stages": [
-            {"name": stage.name, "epochs": stage.epochs, "fingerprint": mark}
-            for stage, mark in zip(stages, prints, strict=True)
-        ],
-        "seconds": round(seconds, 1),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "device": str(fabric.device),
-        "processes": fabric.world_size,
-    }
-    save_checkpoint(out, method, record)
-    (out / RESUME).unlink(missing_ok=True)
-    shutil.rmtree(out / "slices", ignore_errors=True)
+    if not run.validation_cases:
+        return Batches(training, fabric.device), None
+    held_out = pack_slices(store, run.validation_cases, recipe.slices, cache / "held-out")
+    return Batches(training, fabric.device), Batches(held_out, fabric.device)
