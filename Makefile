@@ -1,11 +1,12 @@
 # make demo   environment, install, the whole path on phantoms, and where the report is
 # make test   environment, install, every check that CI runs
+# make quick  the same without the tests that train or run a whole path
 # make docs   the documentation site, in build/site; a warning is an error
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DATA ?= ../shared/data
 
-.PHONY: demo test lint types layers unit docs reference model clean
+.PHONY: demo test quick lint types layers unit docs reference model clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,6 +30,9 @@ layers: .venv/installed
 
 unit: .venv/installed
 	SEMCYCLE_DATA="$(if $(wildcard $(DATA)),$(abspath $(DATA)),$(SEMCYCLE_DATA))" $(BIN)/pytest -n 2
+
+quick: lint types layers
+	$(BIN)/pytest -n 2 -m "not slow"
 
 docs: .venv/docs reference
 	$(BIN)/zensical build --strict -f mkdocs.yml

@@ -29,7 +29,7 @@ MAX_EXTENSION = 1 << 24
 """Bytes that may stand between header and voxels."""
 MAX_VALUE = 1e30
 HEAD = 4096
-CHUNK = 1 << 22
+_CHUNK = 1 << 22
 SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".img", ".hdr", ".mnc", ".mnc.gz")
 
 
@@ -319,7 +319,7 @@ def _unpacked(stream: Any, head: bytes, most: int | None, path: Path) -> bytes:
         )
         raise VolumeError(msg)
     parts, total = [head], len(head)
-    while part := stream.read(CHUNK):
+    while part := stream.read(_CHUNK):
         parts.append(part)
         total += len(part)
         if total > (most or bound) and not (total <= bound and not any(part)):

@@ -8,7 +8,14 @@ from torch import nn
 
 from semcycle.errors import RecipeError
 from semcycle.methods.base import Batch
-from semcycle.methods.gmvae import GMVAE, GMVAESettings, Mixture, class_posterior, negative_bound, total_variation
+from semcycle.methods.gmvae import (
+    GMVAE,
+    GMVAESettings,
+    MixtureLatents,
+    class_posterior,
+    negative_bound,
+    total_variation,
+)
 from semcycle.training import train
 from semcycle.training.recipe import load_recipe, parse_recipe
 
@@ -38,7 +45,7 @@ def mixture(z=128, side=1, classes=9, dtype=torch.float64, **values):
     def full(name, *shape):
         return torch.full(shape, float(values.get(name, 0)), dtype=dtype)
 
-    return Mixture(
+    return MixtureLatents(
         full("image", 2, 1, 128, 128),
         full("w_mean", 2, 1, side, side),
         full("w_logvar", 2, 1, side, side),

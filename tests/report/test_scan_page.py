@@ -169,7 +169,7 @@ def test_the_viewer_cuts_where_the_mask_was_cut():
 
 
 def test_a_fine_scan_is_thinned_out_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(viewer, "MAX_VOXELS", 20_000)
+    monkeypatch.setattr(viewer, "_MAX_VOXELS", 20_000)
     prediction = make_prediction(spacing=(0.5, 1.0, 6.0), pixel_mm=0.5)
     path = write_scan_page(tmp_path / "p.html", prediction, "p", RECORD)
     settings, volumes = embedded(path)

@@ -11,7 +11,7 @@ from semcycle.errors import TissueError
 from semcycle.preprocess.bias import fit_bias
 from semcycle.tissue import tissue_provider
 from semcycle.tissue.atlas import AtlasSegmentation, segment
-from semcycle.tissue.mixture import WEIGHTS, fit_mixture, posterior
+from semcycle.tissue.mixture import TISSUE_WEIGHTS, fit_mixture, posterior
 from semcycle.volume import from_ras, load_volume, make_volume
 
 
@@ -55,7 +55,7 @@ def test_shares_stay_human():
     tissue, values, prior = draw()
     few = tissue != 1
     model = fit_mixture(values[few], prior[:, few])
-    assert model.weights.min() >= WEIGHTS[0] / 1.5
+    assert model.weights.min() >= TISSUE_WEIGHTS[0] / 1.5
     assert model.weights.sum() == pytest.approx(1)
 
 

@@ -34,7 +34,7 @@ from semcycle.errors import Failure, LayoutError
 from semcycle.files import write_bytes
 from semcycle.types import TISSUES
 
-MODALITIES = {"T2w": "t2", "T1w": "t1", "FLAIR": "flair", "PDw": "pd"}
+_MODALITIES = {"T2w": "t2", "T1w": "t1", "FLAIR": "flair", "PDw": "pd"}
 DESCRIPTION, PARTICIPANTS = "dataset_description.json", "participants.tsv"
 ACQUISITION = ("acq", "ce", "rec", "run", "echo", "inv", "flip", "part", "chunk")
 """Entities that tell the scans of one session apart."""
@@ -131,7 +131,7 @@ def _make_cases(subject: Path, derivatives: Iterable[Path], group: str) -> list[
     sessions: dict[tuple[str, str], list[_File]] = {}
     for file in raw:
         whole = file.entities.get("part", "mag") == "mag"
-        if len(file.words) == 1 and file.words[0] in MODALITIES and whole:
+        if len(file.words) == 1 and file.words[0] in _MODALITIES and whole:
             sessions.setdefault(file.session, []).append(file)
     if not sessions:
         reason = f"{subject}: expected anat/{subject.name}_T2w.nii.gz, found no anatomical image; add the T2 image"
@@ -175,7 +175,7 @@ def _make_case(image: _File, session: list[_File], derivatives: list[_File], gro
 def _images(image: _File, session: list[_File]) -> dict[str, Path]:
     """The T2w and the session's other images: the one with the entities of the T2w, or the only one."""
     images = {"t2": image.path}
-    for suffix, modality in MODALITIES.items():
+    for suffix, modality in _MODALITIES.items():
         files = [file for file in session if file.words == (suffix,)]
         alike = [file for file in files if file.acquisition == image.acquisition]
         for choice in (alike, files):
@@ -194,7 +194,7 @@ def _best(files: list[_File], image: _File) -> list[_File]:
 def _score(file: _File, image: _File) -> int:
     """How many entities are shared with the T2w, and whether it is named; -1 where the file does not fit."""
     space = file.entities.get("space", "").lower()
-    named = set(file.words[:-1]) & set(MODALITIES)
+    named = set(file.words[:-1]) & set(_MODALITIES)
     fits = file.session == image.session and space in ("", "t2w", "orig") and named <= {"T2w"}
     if not fits or not file.acquisition.items() <= image.acquisition.items():
         return -1

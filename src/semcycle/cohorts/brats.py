@@ -22,7 +22,7 @@ from pathlib import Path
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, LayoutError
 
-MODALITIES = ("t1", "t1ce", "t2", "flair")
+_MODALITIES = ("t1", "t1ce", "t2", "flair")
 GRADES = ("HGG", "LGG")
 
 
@@ -74,7 +74,7 @@ def _case_folders(root: Path) -> list[tuple[Path, str]]:
     found = []
     for path in sorted(root.glob("*")) + sorted(root.glob("*/*")):
         grade = path.parent.name if path.parent.name in GRADES else ""
-        if path.is_dir() and any(_find(path, name) for name in (*MODALITIES, "seg")):
+        if path.is_dir() and any(_find(path, name) for name in (*_MODALITIES, "seg")):
             found.append((path, grade))
     return found
 
@@ -88,7 +88,7 @@ def _find(folder: Path, what: str) -> Path | None:
 
 
 def _make_case(folder: Path, grade: str) -> Case | Failure:
-    images = {name: path for name in MODALITIES if (path := _find(folder, name))}
+    images = {name: path for name in _MODALITIES if (path := _find(folder, name))}
     lesion = _find(folder, "seg")
     if "t2" not in images:
         have = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"

@@ -19,7 +19,7 @@ from pathlib import Path
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, LayoutError
 
-MODALITIES = ("t2", "t1", "flair", "dwi")
+_MODALITIES = ("t2", "t1", "flair", "dwi")
 TRAINING = ("Training", "SISS2015_Training")
 _KIND = re.compile(r"VSD\.Brain.*\.(?:MR_(\w+)|(OT))(?:\..*)?", re.IGNORECASE)
 
@@ -92,7 +92,7 @@ def _make_case(folder: Path) -> Case | Failure:
     number = re.search(r"\d+$", folder.name)
     case_id = f"siss{int(number[0]):02d}" if number else folder.name
     found = _find(folder)
-    for kind in (*MODALITIES, "ot"):
+    for kind in (*_MODALITIES, "ot"):
         if len(found.get(kind, [])) > 1:
             first, second, *_ = found[kind]
             reason = f"{folder}: expected one image of {kind.upper()}, got {first.name} and {second.name}; remove one"
@@ -107,4 +107,4 @@ def _make_case(folder: Path) -> Case | Failure:
             "`semcycle predict` takes unlabelled scans"
         )
         return Failure(case_id, reason)
-    return Case(case_id, case_id, {name: found[name][0] for name in MODALITIES if name in found}, found["ot"][0])
+    return Case(case_id, case_id, {name: found[name][0] for name in _MODALITIES if name in found}, found["ot"][0])

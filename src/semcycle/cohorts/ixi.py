@@ -19,7 +19,7 @@ from pathlib import Path
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, LayoutError
 
-MODALITIES = ("t2", "t1", "pd")
+_MODALITIES = ("t2", "t1", "pd")
 SITES = ("Guys", "HH", "IOP")
 _SCAN = re.compile(r"(?!\.).*?((IXI\d+)-([A-Za-z]+)-\d+)-(T2|T1|PD)\.nii(\.gz)?")
 
@@ -73,7 +73,7 @@ def _find_sessions(root: Path) -> dict[str, dict[str, list[Path]]]:
 
 
 def _make_case(root: Path, case_id: str, scans: dict[str, list[Path]]) -> Case | Failure:
-    for kind in MODALITIES:
+    for kind in _MODALITIES:
         if len(scans.get(kind, [])) > 1:
             first, second, *_ = (path.relative_to(root) for path in scans[kind])
             reason = f"{root}: expected one {kind.upper()} of {case_id}, got {first} and {second}; remove one"
@@ -83,7 +83,7 @@ def _make_case(root: Path, case_id: str, scans: dict[str, list[Path]]) -> Case |
         reason = f"{root}: expected {case_id}-T2.nii.gz, found {have}; add the T2 image"
         return Failure(case_id, reason)
     t2, (subject, site, _) = scans["t2"][0], case_id.split("-")
-    images = {kind: scans[kind][0] for kind in MODALITIES if kind in scans}
+    images = {kind: scans[kind][0] for kind in _MODALITIES if kind in scans}
     return Case(case_id, subject, images, brain_mask=_find_mask(t2, case_id), group=site)
 
 

@@ -24,9 +24,9 @@ from semcycle.errors import Failure, LayoutError
 from semcycle.files import write_bytes
 from semcycle.types import TISSUES
 
-MODALITIES = ("t2", "t1", "flair", "pd")
-COLUMNS = ("case", "subject", *MODALITIES, "lesion", "brain_mask", *TISSUES, "group")
-MANIFEST = "manifest.csv"
+_MODALITIES = ("t2", "t1", "flair", "pd")
+_COLUMNS = ("case", "subject", *_MODALITIES, "lesion", "brain_mask", *TISSUES, "group")
+MANIFEST_CSV = "manifest.csv"
 
 
 class Manifest:
@@ -41,9 +41,9 @@ class Manifest:
         Raises:
             LayoutError: No such file, an unknown or missing column, an empty, unusable or repeated case id.
         """
-        path = root if root.is_file() else root / MANIFEST
+        path = root if root.is_file() else root / MANIFEST_CSV
         if not path.is_file():
-            msg = f"{root}: expected {MANIFEST} in it, found none; list the scans in one"
+            msg = f"{root}: expected {MANIFEST_CSV} in it, found none; list the scans in one"
             raise LayoutError(msg)
         cases, failures = [], []
         for number, row in _read_rows(path):
@@ -79,14 +79,14 @@ def write_manifest(root: Path, cases: Iterable[Case]) -> Path:
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for case in cases:
         files = {**case.images, "lesion": case.lesion, "brain_mask": case.brain_mask, **case.tissue}
         row = {"case": case.case_id, "subject": case.subject, "group": case.group}
         writer.writerow(row | {column: name(path) for column, path in files.items()})
-    write_bytes(root / MANIFEST, text.getvalue().encode())
-    return root / MANIFEST
+    write_bytes(root / MANIFEST_CSV, text.getvalue().encode())
+    return root / MANIFEST_CSV
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -96,10 +96,10 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         columns = [column.strip().lower() for column in reader.fieldnames or []]
         reader.fieldnames = columns
         rows = [(line, row) for line, row in enumerate(reader, start=2)]
-    unknown = sorted(set(columns) - set(COLUMNS))
-    if "case" not in columns or not set(columns) & set(MODALITIES) or unknown:
+    unknown = sorted(set(columns) - set(_COLUMNS))
+    if "case" not in columns or not set(columns) & set(_MODALITIES) or unknown:
         got = f"unknown columns {', '.join(unknown)}" if unknown else ", ".join(columns) or "an empty file"
-        msg = f"{path}: expected the columns case and t2, optionally {', '.join(COLUMNS[1:])}; got {got}"
+        msg = f"{path}: expected the columns case and t2, optionally {', '.join(_COLUMNS[1:])}; got {got}"
         raise LayoutError(msg)
     seen: dict[str, int] = {}
     for line, row in rows:
@@ -125,7 +125,7 @@ def _make_case(row: dict[str, str], folder: Path) -> Case:
     return Case(
         case_id=name,
         subject=(row.get("subject") or "").strip() or name,
-        images=files(MODALITIES),
+        images=files(_MODALITIES),
         lesion=masks.get("lesion"),
         brain_mask=masks.get("brain_mask"),
         tissue=files(TISSUES),

@@ -20,7 +20,7 @@ from pathlib import Path
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, LayoutError
 
-MODALITIES = {"t2": "T2W", "t1": "T1W", "flair": "FLAIR"}
+_MODALITIES = {"t2": "T2W", "t1": "T1W", "flair": "FLAIR"}
 
 
 class Mslub:
@@ -75,7 +75,7 @@ def _make_case(folder: Path) -> Case | Failure:
         have = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
         reason = f"{folder}: expected T2W.nii.gz or {name}_T2W.nii.gz, found {have}; add the T2 image"
         return Failure(name, reason)
-    images = {modality: path for modality, what in MODALITIES.items() if (path := _find(t2.parent, name, what))}
+    images = {modality: path for modality, what in _MODALITIES.items() if (path := _find(t2.parent, name, what))}
     lesion, brain_mask = (
         _find(t2.parent, name, what) or _find(folder, name, what) for what in ("consensus_gt", "brainmask")
     )

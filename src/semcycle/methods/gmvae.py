@@ -91,7 +91,7 @@ class GMVAESettings(UnifiedSettings):
         return self
 
 
-class Mixture(NamedTuple):
+class MixtureLatents(NamedTuple):
     """What the network makes of ``(B, 1, size, size)``; L is the latents' side: 1 (dense) or r (spatial).
 
     Attributes:
@@ -173,7 +173,7 @@ class GaussianMixtureVAE(nn.Module):
         self.decoder = UnifiedDecoder(size, resolution, norm, self.encoder.channels if from_features else WIDE)
         glorot(self)
 
-    def forward(self, x: Tensor, noise: Noise = torch.randn_like) -> Mixture:
+    def forward(self, x: Tensor, noise: Noise = torch.randn_like) -> MixtureLatents:
         """``(B, 1, size, size)`` to its latents, their prior and its reconstruction."""
         features = self.encoder(x)
         flat = self.neck(features)
@@ -186,7 +186,7 @@ class GaussianMixtureVAE(nn.Module):
         mu = self.mu(hidden).unflatten(1, components)
         log_precision = (self.log_precision(hidden) + self.offset).unflatten(1, components)
         image = self.decoder(features if self.from_features else self.widen(z))
-        return Mixture(image, w_mean, w_logvar, z, z_mean, z_logvar, mu, log_precision)
+        return MixtureLatents(image, w_mean, w_logvar, z, z_mean, z_logvar, mu, log_precision)
 
 
 class Terms(NamedTuple):
@@ -272,7 +272,7 @@ class GMVAE(Method[GMVAESettings]):
         reference = mixture.image if self.settings.tv_reference == "reconstruction" else original
         return objective + self.settings.tv_lambda * total_variation(x - reference)
 
-    def _terms(self, mixture: Mixture, x: ImageBatch, valid: MaskBatch) -> Terms:
+    def _terms(self, mixture: MixtureLatents, x: ImageBatch, valid: MaskBatch) -> Terms:
         return negative_bound(mixture, x, valid, self.settings.c_lambda, self.settings.prior_sign)
 
     def _noise(self) -> Noise:
@@ -297,7 +297,7 @@ def class_posterior(z: Tensor, mu: Tensor, log_precision: Tensor, sign: PriorSig
 
 
 def negative_bound(
-    mixture: Mixture, x: ImageBatch, valid: MaskBatch, c_lambda: float = 1.0, sign: PriorSign = "correct"
+    mixture: MixtureLatents, x: ImageBatch, valid: MaskBatch, c_lambda: float = 1.0, sign: PriorSign = "correct"
 ) -> Terms:
     """|x - x_hat| summed over valid pixels, and the divergences from the priors of z, w and c summed over locations."""
     posterior = class_posterior(mixture.z, mixture.mu, mixture.log_precision, sign)

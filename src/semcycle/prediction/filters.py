@@ -13,7 +13,7 @@ from scipy import ndimage
 from semcycle.masks import bounding_box, label_components
 from semcycle.types import SliceArray, SliceMask, Spacing
 
-CHUNK = 1 << 11
+_CHUNK = 1 << 11
 """Windows that are sorted at a time: 1 MB of them at 5 x 5 x 5."""
 
 
@@ -79,8 +79,8 @@ def median(scores: SliceArray, brain: SliceMask, sizes: tuple[int, int, int]) ->
         windows = sliding_window_view(padded[i : i + sizes[0]], sizes)[0]
         rows, columns = np.nonzero(inside)
         filtered = result[box][i]
-        for start in range(0, len(rows), CHUNK):
-            j, k = rows[start : start + CHUNK], columns[start : start + CHUNK]
+        for start in range(0, len(rows), _CHUNK):
+            j, k = rows[start : start + _CHUNK], columns[start : start + _CHUNK]
             values = windows[j, k].reshape(len(j), -1)
             values.partition(middle, axis=1)
             filtered[j, k] = values[:, middle]

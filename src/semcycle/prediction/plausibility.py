@@ -14,9 +14,9 @@ from semcycle.preprocess.pipeline import Prepared
 from semcycle.types import Spacing
 from semcycle.volume import Volume
 
-SURE = 0.8
+_SURE = 0.8
 """Probability from which a voxel stands for its tissue."""
-ENOUGH = 300
+_ENOUGH = 300
 """Voxels of a tissue, or of the brain away from its edge, from which a figure is taken."""
 MIN_BRIGHTNESS_SKEW = 1.0
 """The 99th percentile of a T2 brain lies 1.1 to 6 times as far above its median as the 1st below; PD 0.6, T1 0.5."""
@@ -89,8 +89,8 @@ def _order(prepared: Prepared, reconstruction: Reconstructed) -> str:
     if reconstruction.tissue is None:
         return ""
     inside = prepared.image[prepared.brain]
-    sure = reconstruction.tissue.transpose(1, 0, 2, 3)[:2, prepared.brain] > SURE
-    if sure.sum(axis=1).min() < ENOUGH:
+    sure = reconstruction.tissue.transpose(1, 0, 2, 3)[:2, prepared.brain] > _SURE
+    if sure.sum(axis=1).min() < _ENOUGH:
         return ""
     gm, wm = (float(np.median(inside[voxels]) / np.median(inside)) for voxels in sure)
     if wm < gm:
@@ -101,7 +101,7 @@ def _order(prepared: Prepared, reconstruction: Reconstructed) -> str:
 def _skew(prepared: Prepared, spacing: Spacing) -> str:
     """CSF makes the bright values of T2 reach farther from the median than the dark ones."""
     inside = prepared.image[erode(prepared.brain, 6.0, spacing[1:])]
-    if len(inside) < ENOUGH:
+    if len(inside) < _ENOUGH:
         return ""
     low, middle, high = np.percentile(inside, [1, 50, 99])
     skew = float((high - middle) / max(middle - low, 1e-6))
@@ -116,7 +116,7 @@ def _skew(prepared: Prepared, spacing: Spacing) -> str:
 def _dark(prepared: Prepared, spacing: Spacing) -> str:
     """Deep in a T2 brain nearly nothing is dark."""
     inside = prepared.image[erode(prepared.brain, 12.0, spacing[1:])]
-    if len(inside) < ENOUGH:
+    if len(inside) < _ENOUGH:
         return ""
     share = float((inside < DARK_LEVEL * np.median(prepared.image[prepared.brain])).mean())
     if share <= MAX_DARK_SHARE:

@@ -18,7 +18,7 @@ from semcycle.files import read_json, write_bytes, write_json
 RUN = "run.json"
 SUMMARY = "summary.csv"
 ENDING = "_record.json"
-COLUMNS = {
+_COLUMNS = {
     "scan": "name",
     "lesion_ml": "lesion_ml",
     "components": "components",
@@ -83,12 +83,12 @@ def _write_summary(path: Path, scans: list[dict[str, Any]]) -> None:
     rows = [
         {
             column: "; ".join(value) if isinstance(value := scan.get(key), list) else value
-            for column, key in COLUMNS.items()
+            for column, key in _COLUMNS.items()
         }
         for scan in scans
     ]
     text = io.StringIO()
-    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(text, index=False)
+    pd.DataFrame(rows, columns=list(_COLUMNS)).to_csv(text, index=False)
     write_bytes(path, text.getvalue().encode())
 
 

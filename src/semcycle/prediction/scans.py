@@ -10,7 +10,7 @@ from pathlib import Path
 from semcycle.errors import VolumeError
 from semcycle.volume import image_files, is_scan, scan_name
 
-OUTPUTS = ("_anomaly", "_mask", "_reconstruction", "_tissue")
+_OUTPUTS = ("_anomaly", "_mask", "_reconstruction", "_tissue")
 """What predictions append to a scan's name; such files are never taken for scans."""
 BIDS = "dataset_description.json"
 NOT_RAW = ("derivatives", "sourcedata", "code")
@@ -45,7 +45,7 @@ def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
     bids = _is_bids(path)
     wanted = "*_T2w.*" if bids and pattern == "*" else pattern
     files = [file for file in _walk(path) if file.is_dir() or (is_scan(file) and file.match(wanted))]
-    files = [file for file in _drop_headers(files) if not scan_name(file).endswith(OUTPUTS)]
+    files = [file for file in _drop_headers(files) if not scan_name(file).endswith(_OUTPUTS)]
     if bids:
         files = [file for file in files if not set(NOT_RAW) & set(file.relative_to(path).parts)]
         files = [file for file in files if "_part-" in pattern or not NOT_MAGNITUDE.search(scan_name(file))]

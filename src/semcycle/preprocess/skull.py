@@ -20,7 +20,7 @@ from semcycle.types import VoxelMask
 from semcycle.volume import Volume, as_nibabel, from_ras, ras_spacing, to_ras
 
 WORKING_MM = 2.0
-MARGIN_MM = 2.0
+_MARGIN_MM = 2.0
 """How far the brain may reach beyond the registered template."""
 
 
@@ -64,7 +64,7 @@ def strip_skull(volume: Volume) -> VoxelMask:
     smooth = mask
     for freedom in ("Similarity", "Affine"):
         template = linear_template_brain(np.where(smooth, cubic, 0), (WORKING_MM,) * 3, freedom)
-        near = ndimage.distance_transform_edt(~template) * WORKING_MM <= MARGIN_MM
+        near = ndimage.distance_transform_edt(~template) * WORKING_MM <= _MARGIN_MM
         smooth = clean_mask(ndimage.binary_opening(mask & near, iterations=2))
     back = [new / old for new, old in zip(data.shape, smooth.shape, strict=True)]
     native = ndimage.zoom(smooth.astype(np.float32), back, order=1, grid_mode=True, mode="nearest") > 0.5

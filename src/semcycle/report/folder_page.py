@@ -30,7 +30,7 @@ HEADS = {
 WORDS = ("scan", "flags")
 """Columns of text; an empty cell of another is a missing number."""
 
-DIGITS = {HEADS["lesion_ml"]: 1, HEADS["largest_ml"]: 1, HEADS["brain_ml"]: 0}
+_DIGITS = {HEADS["lesion_ml"]: 1, HEADS["largest_ml"]: 1, HEADS["brain_ml"]: 0}
 
 
 def write_index(out: Path) -> Path:
@@ -78,7 +78,7 @@ def write_folder_page(
     content = {
         "title": title,
         "intro": intro or _introduce(summary),
-        "summary": make_grid(shown.rename(columns=HEADS), bars=True, links=links, digits=DIGITS),
+        "summary": make_grid(shown.rename(columns=HEADS), bars=True, links=links, digits=_DIGITS),
         "failures": list(failures),
         "facts": list_facts(facts or {}),
         "limits": LIMITS,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BINS = 64
+_BINS = 64
 WIDTH, HEIGHT = 640, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 12, 26, 40
 
@@ -23,7 +23,7 @@ def draw_histogram(scores: NDArray[np.floating], threshold: float | None) -> dic
         Coordinates in a box of ``WIDTH`` x ``HEIGHT``.
     """
     last = max(float(scores.max()), 1.1 * (threshold or 0), 1e-3)
-    counts, edges = np.histogram(scores, BINS, (0, last))
+    counts, edges = np.histogram(scores, _BINS, (0, last))
     decades = max(int(np.ceil(np.log10(max(counts.max(), 10)))), 1)
     wide, high = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 
@@ -37,9 +37,9 @@ def draw_histogram(scores: NDArray[np.floating], threshold: float | None) -> dic
         {
             "x": across(start),
             "y": up(count),
-            "width": round(wide / BINS - 1, 1),
+            "width": round(wide / _BINS - 1, 1),
             "height": round(_TOP + high - up(count), 1),
-            "called": threshold is not None and start >= threshold - 0.5 * last / BINS,
+            "called": threshold is not None and start >= threshold - 0.5 * last / _BINS,
         }
         for count, start in zip(counts, edges[:-1], strict=True)
         if count

@@ -10,7 +10,7 @@ from semcycle.prediction.prediction import Prediction
 from semcycle.report import canvas
 from semcycle.types import SliceMask
 
-COLUMNS = 8
+_COLUMNS = 8
 """Slices shown at most."""
 
 
@@ -52,7 +52,7 @@ def overview_figure(prediction: Prediction) -> Figure:
     return figure
 
 
-def choose_slices(brain: SliceMask, count: int = COLUMNS) -> list[int]:
+def choose_slices(brain: SliceMask, count: int = _COLUMNS) -> list[int]:
     """Evenly spaced indices of slices that hold at least a fifth as much brain as the fullest one.
 
     Args:

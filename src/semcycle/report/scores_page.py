@@ -27,7 +27,7 @@ from semcycle.report.tables import (
 )
 from semcycle.scoring.panels import Panel, load_panels
 
-LIMITS = (
+_LIMITS = (
     *RESIDUAL_LIMITS,
     "Scores hold for the cohort, sequence and preprocessing they were computed on; another scanner may shift them.",
     "Best Dice uses a threshold chosen with the test labels; no threshold of that quality is known in use.",
@@ -98,7 +98,7 @@ def write_page(
         "metrics": explain(table),
         "curves": [block for block in blocks if block["section"] == "curves"],
         "pictures": [block for block in blocks if block["section"] != "curves"],
-        "limits": LIMITS,
+        "limits": _LIMITS,
     }
     return write_html(folder / "index.html", "page.html.jinja", content)
 

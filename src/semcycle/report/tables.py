@@ -51,7 +51,7 @@ def _texts() -> dict[tuple[str, str], ColumnText]:
 TEXTS = _texts()
 """Metric and pooling, as they stand in ``table.csv`` -> text."""
 
-SUMMARY = (
+_SUMMARY = (
     ("auprc", POOLED),
     ("auprc", "per_case_mean"),
     ("best_dice", POOLED),
@@ -114,7 +114,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     tidy = check_table(table)
     columns = {}
     for preset in dict.fromkeys(table["preset"]):
-        for key in SUMMARY:
+        for key in _SUMMARY:
             wanted = (tidy["preset"] == preset) & (tidy["metric"] == key[0]) & (tidy["pooling"] == key[1])
             rows = tidy[wanted].drop_duplicates("run")
             if len(rows):

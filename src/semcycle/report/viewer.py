@@ -23,10 +23,10 @@ from semcycle.report import canvas
 from semcycle.types import Affine, VoxelArray, VoxelMask
 from semcycle.volume import ras_spacing, ras_to_voxel, to_ras
 
-MARGIN_MM = 8.0
+_MARGIN_MM = 8.0
 """What is kept round the brain."""
 
-MAX_VOXELS = 8_000_000
+_MAX_VOXELS = 8_000_000
 """A larger volume is shown at every second voxel of its finest axes; a head at 1 mm has a third of this."""
 
 TISSUE_LEVELS = 31
@@ -60,7 +60,7 @@ class ViewGrid:
 
 
 def fit_view(brain: VoxelMask, affine: Affine) -> ViewGrid:
-    """Choose the part of a scan that is shown: its brain and a margin, thinned out where it is larger than ``MAX_VOXELS``.
+    """Choose the part of a scan that is shown: its brain and a margin, thinned out where it is larger than ``_MAX_VOXELS``.
 
     Args:
         brain: ``(I, J, K)``.
@@ -70,11 +70,11 @@ def fit_view(brain: VoxelMask, affine: Affine) -> ViewGrid:
     whole = tuple(slice(0, size) for size in inside.shape)
     ranges = []
     for side, size, step in zip(bounding_box(inside) or whole, inside.shape, spacing, strict=True):
-        margin = round(MARGIN_MM / step)
+        margin = round(_MARGIN_MM / step)
         ranges.append((max(side.start - margin, 0), min(side.stop + margin, size)))
     steps = np.ones(3, int)
     counts = np.array([stop - start for start, stop in ranges])
-    while np.prod(-(-counts // steps)) > MAX_VOXELS:
+    while np.prod(-(-counts // steps)) > _MAX_VOXELS:
         steps[np.argmin(spacing * steps)] *= 2
     window = tuple(slice(start, stop, int(step)) for (start, stop), step in zip(ranges, steps, strict=True))
     to_index = np.diag([*steps.astype(float), 1.0])

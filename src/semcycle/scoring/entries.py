@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError
 from semcycle.scoring.metrics.counts import ScoreCounts, pool
-from semcycle.scoring.metrics.curve import Confusion, confusion, curve
+from semcycle.scoring.metrics.curve import Confusion, Values, confusion, curve
 from semcycle.scoring.metrics.lesions import LesionCounts
 from semcycle.scoring.metrics.metrics import ErrorSums, metrics_reading
 from semcycle.scoring.metrics.surface import SurfaceDistances
 from semcycle.training.calibration import Threshold
-
-Values = NDArray[np.float64]
 
 
 class CallScores(NamedTuple):

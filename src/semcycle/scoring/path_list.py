@@ -20,7 +20,7 @@ from semcycle.errors import Failure, ScoringError
 from semcycle.scoring.cases import Use
 from semcycle.scoring.pairing import MapCase, Pairing
 
-COLUMNS = ("case", "prediction", "truth", "brain", "image", "subject", "method", "use")
+_COLUMNS = ("case", "prediction", "truth", "brain", "image", "subject", "method", "use")
 USES = ("test", "validation", "healthy")
 
 
@@ -87,17 +87,17 @@ def _read_rows(path: Path, whole_grid: bool) -> list[tuple[int, dict[str, str]]]
             reader = csv.DictReader(stream, restval="")
             reader.fieldnames = [column.strip().lower() for column in reader.fieldnames or []]
             rows = [
-                (line, {name: (row.get(name) or "").strip() for name in COLUMNS}) for line, row in enumerate(reader, 2)
+                (line, {name: (row.get(name) or "").strip() for name in _COLUMNS}) for line, row in enumerate(reader, 2)
             ]
             columns = set(reader.fieldnames)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: expected a CSV of paths, got none that can be read ({error})"
         raise ScoringError(msg) from error
     needed = {"case", "prediction", "truth"} | (set() if whole_grid else {"brain"})
-    if columns - set(COLUMNS) or needed - columns:
+    if columns - set(_COLUMNS) or needed - columns:
         got = ", ".join(sorted(columns)) or "an empty file"
         msg = (
-            f"{path}: expected the columns {', '.join(sorted(needed))}, and of {', '.join(COLUMNS)} what is known; got {got}"
+            f"{path}: expected the columns {', '.join(sorted(needed))}, and of {', '.join(_COLUMNS)} what is known; got {got}"
             f"{'' if whole_grid else ' (without masks: --brain none)'}"
         )
         raise ScoringError(msg)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semcycle.scoring.entries import Entry, Values, cut
+from semcycle.scoring.entries import Entry, cut
 from semcycle.scoring.metrics.bootstrap import Draws, SubjectBootstrap
 from semcycle.scoring.metrics.counts import ScoreCounts, pool
-from semcycle.scoring.metrics.curve import curve
+from semcycle.scoring.metrics.curve import Values, curve
 from semcycle.scoring.metrics.metrics import CALL_COLUMNS, metrics_reading, name_at, prevalence
 from semcycle.scoring.metrics.policies import LESION_SLICES, PER_CASE, POOLED, lesion_thirds
 from semcycle.training.calibration import Threshold

@@ -23,7 +23,7 @@ MIN_CASES = 5
 """Cases from which on a store has outliers; fewer have no distribution."""
 
 SHARES = (*TISSUES, "unexplained")
-LEVELS = tuple(f"t2_{name}" for name in TISSUES)
+_LEVELS = tuple(f"t2_{name}" for name in TISSUES)
 PERCENTILES = {"intensity_median": 50.0, "intensity_p5": 5.0, "intensity_p95": 95.0, "intensity_p99.8": 99.8}
 
 GROUPS: dict[str, dict[str, tuple[str, int]]] = {
@@ -128,7 +128,7 @@ def _measure(case: CaseSlices) -> dict[str, Any]:
         "brain_ml": record.brain_ml,
         "lesion_ml": record.lesion_ml,
         **{f"{name}_ml": float(total) for name, total in zip(TISSUES, sums * _pixel_ml(record), strict=True)},
-        **{name: record.tissue.get(name, np.nan) for name in (*SHARES, *LEVELS)},
+        **{name: record.tissue.get(name, np.nan) for name in (*SHARES, *_LEVELS)},
         **{name: float(figure) for name, figure in zip(PERCENTILES, figures, strict=True)},
         "clipped": float((values >= 1).mean()),
         "components": int(ndimage.label(brain, np.ones((3, 3, 3), bool))[1]),

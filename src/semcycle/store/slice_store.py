@@ -34,7 +34,7 @@ from semcycle.files import file_hash, object_hash, read_json, write_bytes, write
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.volume import ras_spacing
 
-FORMAT = 1
+_FORMAT = 1
 MANIFEST = "manifest.json"
 _NUMPY = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "I32": np.int32, "I64": np.int64}
 
@@ -97,7 +97,7 @@ def write_case(folder: Path, case: CaseSlices) -> Path:
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     # one metadata entry only: safetensors writes several in random order, and equal cases shall be equal bytes
     path = folder / f"{case.record.case_id}.safetensors"
-    write_bytes(path, save(arrays, {"case": json.dumps({"format": FORMAT, "record": asdict(case.record)})}))
+    write_bytes(path, save(arrays, {"case": json.dumps({"format": _FORMAT, "record": asdict(case.record)})}))
     return path
 
 
@@ -132,7 +132,7 @@ def write_manifest(folder: Path, settings: Mapping[str, Any], records: Iterable[
         }
         for record in sorted(records, key=lambda record: record.case_id)
     }
-    content = {"format": FORMAT, "semcycle": version, "settings": dict(settings), "cases": cases}
+    content = {"format": _FORMAT, "semcycle": version, "settings": dict(settings), "cases": cases}
     write_json(folder / MANIFEST, content)
 
 
@@ -159,8 +159,8 @@ class SliceStore:
             raise StoreError(msg)
         try:
             manifest = read_json(path)
-            if manifest["format"] != FORMAT:
-                msg = f"{path}: expected store format {FORMAT}, got {manifest['format']}; prepare the store again"
+            if manifest["format"] != _FORMAT:
+                msg = f"{path}: expected store format {_FORMAT}, got {manifest['format']}; prepare the store again"
                 raise StoreError(msg)
             self.settings: dict[str, Any] = manifest["settings"]
             self._cases: dict[str, dict[str, Any]] = manifest["cases"]
@@ -246,8 +246,8 @@ def _header(path: Path) -> tuple[CaseRecord, dict[str, tuple[Any, ...]]]:
                 raise ValueError(msg)
             header = json.loads(stream.read(size))
         meta = json.loads(header.pop("__metadata__")["case"])
-        if meta["format"] != FORMAT:
-            msg = f"{path}: expected store format {FORMAT}, got {meta['format']}; prepare the store again"
+        if meta["format"] != _FORMAT:
+            msg = f"{path}: expected store format {_FORMAT}, got {meta['format']}; prepare the store again"
             raise StoreError(msg)
         record = CaseRecord(**meta["record"])
         start = 8 + size

@@ -26,14 +26,14 @@ TRAIN_SHARE = 234 / 259
 
 
 @dataclass(frozen=True)
-class Row:
+class PaperRow:
     """A method of the paper's tables, or one that we add.
 
     Attributes:
         name: In the tables.
         recipe: File name in ``recipes/paper`` and ``recipes/paper-small``.
         published: Data set -> the paper's AUPRC and best Dice.
-        reuse: Row whose equal leading stages are taken over.
+        reuse: PaperRow whose equal leading stages are taken over.
     """
 
     name: str
@@ -43,15 +43,15 @@ class Row:
 
 
 ROWS = (
-    Row("AE", "autoencoder", {"brats": (0.229, 0.378), "second": (0.043, 0.112)}),
-    Row("VAE", "vae", {"brats": (0.331, 0.440), "second": (0.050, 0.117)}),
-    Row("GMVAE", "gmvae", {"brats": (0.253, 0.408), "second": (0.057, 0.116)}),
-    Row("f-AnoGAN", "fanogan", {"brats": (0.373, 0.453), "second": (0.076, 0.164)}),
-    Row("cycle continuous", "cycle-continuous", {"brats": (0.511, 0.544), "second": (0.110, 0.178)}),
-    Row("cycle discrete", "cycle-discrete", {"brats": (0.371, 0.482)}, reuse="cycle continuous"),
-    Row("cycle robust", "cycle-robust"),
-    Row("context VAE", "context"),
-    Row("denoising AE", "denoising"),
+    PaperRow("AE", "autoencoder", {"brats": (0.229, 0.378), "second": (0.043, 0.112)}),
+    PaperRow("VAE", "vae", {"brats": (0.331, 0.440), "second": (0.050, 0.117)}),
+    PaperRow("GMVAE", "gmvae", {"brats": (0.253, 0.408), "second": (0.057, 0.116)}),
+    PaperRow("f-AnoGAN", "fanogan", {"brats": (0.373, 0.453), "second": (0.076, 0.164)}),
+    PaperRow("cycle continuous", "cycle-continuous", {"brats": (0.511, 0.544), "second": (0.110, 0.178)}),
+    PaperRow("cycle discrete", "cycle-discrete", {"brats": (0.371, 0.482)}, reuse="cycle continuous"),
+    PaperRow("cycle robust", "cycle-robust"),
+    PaperRow("context VAE", "context"),
+    PaperRow("denoising AE", "denoising"),
 )
 """The paper's methods first, then ours to compare."""
 
@@ -183,7 +183,7 @@ def _train_rows(
     return runs, reasons
 
 
-def _chosen(names: Sequence[str]) -> list[Row]:
+def _chosen(names: Sequence[str]) -> list[PaperRow]:
     known = {row.name: row for row in ROWS}
     unknown = [name for name in names if name not in known]
     if unknown:

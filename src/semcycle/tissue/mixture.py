@@ -15,14 +15,14 @@ from scipy import ndimage
 
 from semcycle.types import VoxelArray, VoxelMask
 
-BINS = 512
-COMPONENTS = (0, 1, 2, 2)
+_BINS = 512
+_COMPONENTS = (0, 1, 2, 2)
 """Tissue (GM, WM, CSF) of every Gaussian."""
-WEIGHTS = (0.2, 0.5)
+TISSUE_WEIGHTS = (0.2, 0.5)
 """Range of a tissue's share; free weights run away in atrophied and lesioned brains."""
 MEAN_RANGE, SD_RANGE = 1.5, 2.0
 """How far a GM or WM mean may move, in starting sd, and how much wider its sd may become."""
-NEIGHBOURS = 0.3
+_NEIGHBOURS = 0.3
 """Strength of the Markov random field, per face neighbour."""
 PRIOR_FLOOR = 0.05
 
@@ -67,16 +67,16 @@ def fit_mixture(
     first_means, first_sds = model.means[:2].copy(), model.sds[:2].copy()
     before = -np.inf
     for step in range(1, iterations + 1):
-        table = model.likelihood(centres)  # (3, BINS)
+        table = model.likelihood(centres)  # (3, _BINS)
         joint = prior * model.weights[:, None] * table[:, index]
         total = joint.sum(axis=0) + 1e-30
         mass = np.stack(
-            [np.bincount(index, one / total, BINS).astype(float) for one in joint]
-        )  # (3, BINS) responsibility a bin
+            [np.bincount(index, one / total, _BINS).astype(float) for one in joint]
+        )  # (3, _BINS) responsibility a bin
         # SPM's update of the weights: responsibility over what the prior alone would give
         expected = prior @ (1 / (model.weights @ prior))
         weights = np.clip(mass.sum(axis=1) / expected, 1e-6, None)
-        weights = np.clip(weights / weights.sum(), *WEIGHTS)
+        weights = np.clip(weights / weights.sum(), *TISSUE_WEIGHTS)
         model = _maximise(model, mass, centres, weights / weights.sum(), first_means, first_sds, step)
         now = float(np.log(total).mean())
         if abs(now - before) < tolerance:
@@ -108,7 +108,7 @@ def posterior(
     faces[1, 1, 1] = 0
     for _ in range(sweeps):
         near = np.stack([_neighbours(one) for one in q])
-        q = evidence * np.exp(NEIGHBOURS * near)
+        q = evidence * np.exp(_NEIGHBOURS * near)
         q /= np.maximum(q.sum(axis=0), 1e-30)
     return np.where(brain, q, np.float32(0))
 
@@ -126,9 +126,9 @@ def _neighbours(one: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _bin(values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Bin centres over [0, 1.2] and every value's bin; brighter is the last bin."""
-    width = 1.2 / BINS
-    centres = np.asarray((np.arange(BINS) + 0.5) * width, float)
-    return centres, np.clip(values / width, 0, BINS - 1).astype(np.intp)
+    width = 1.2 / _BINS
+    centres = np.asarray((np.arange(_BINS) + 0.5) * width, float)
+    return centres, np.clip(values / width, 0, _BINS - 1).astype(np.intp)
 
 
 def _gaussians(
@@ -166,9 +166,9 @@ def _maximise(
 ) -> Mixture:
     """New means, widths and shares from the responsibilities of every bin."""
     density = model.shares[:, None] * _gaussians(centres, model.means, model.sds)
-    owner = np.array(COMPONENTS)
+    owner = np.array(_COMPONENTS)
     within = density / np.maximum(np.stack([density[owner == tissue].sum(axis=0) for tissue in owner]), 1e-300)
-    part = mass[owner] * within  # (4, BINS)
+    part = mass[owner] * within  # (4, _BINS)
     size = part.sum(axis=1) + 1e-9
     means = part @ centres / size
     sds = np.sqrt((part * (centres - means[:, None]) ** 2).sum(axis=1) / size)

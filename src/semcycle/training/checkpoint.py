@@ -14,10 +14,10 @@ from semcycle.methods.base import Method
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.training.calibration import PRIOR, Calibration
 from semcycle.training.recipe import Recipe, parse_recipe
+from semcycle.training.shipped import WEIGHTS
 
-WEIGHTS = "model.safetensors"
 RECORD = "run.json"
-FORMAT = 1
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, method: Method[Any], record: dict[str, Any]) -> None:
     """Write ``run.json`` and, last, ``model.safetensors``: a run without weights is unfinished."""
-    write_json(folder / RECORD, {"format": FORMAT, **record})
+    write_json(folder / RECORD, {"format": _FORMAT, **record})
     write_bytes(folder / WEIGHTS, pack_state(method.state_dict()))
 
 
@@ -98,8 +98,8 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
         raise CheckpointError(msg)
     try:
         record = read_json(folder / RECORD)
-        if record["format"] != FORMAT:
-            msg = f"{folder / RECORD}: expected run format {FORMAT}, got {record['format']}; train it again"
+        if record["format"] != _FORMAT:
+            msg = f"{folder / RECORD}: expected run format {_FORMAT}, got {record['format']}; train it again"
             raise CheckpointError(msg)
         recipe = parse_recipe(record["recipe"], str(folder / RECORD))
         preprocess = PreprocessSettings.model_validate(record["store"]["settings"]["preprocess"])

@@ -22,15 +22,9 @@ from semcycle.errors import CheckpointError
 from semcycle.files import VERSION, object_hash, write_bytes
 from semcycle.methods.base import Method, Stage
 from semcycle.store.slice_store import SliceStore
-from semcycle.training.checkpoint import (
-    WEIGHTS,
-    Checkpoint,
-    load_checkpoint,
-    pack_state,
-    read_metadata,
-    save_checkpoint,
-)
+from semcycle.training.checkpoint import Checkpoint, load_checkpoint, pack_state, read_metadata, save_checkpoint
 from semcycle.training.recipe import Recipe
+from semcycle.training.shipped import WEIGHTS
 from semcycle.training.slices import used_cases
 
 RESUME = "resume.safetensors"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from semcycle.cohorts.base import Case, Listing
-from semcycle.cohorts.manifest import MANIFEST, Manifest, write_manifest
+from semcycle.cohorts.manifest import MANIFEST_CSV, Manifest, write_manifest
 from semcycle.config import Config
 from semcycle.errors import LayoutError
 
@@ -82,7 +82,7 @@ class BrainWeb:
         Raises:
             LayoutError: ``root`` holds the models themselves, or no manifest.
         """
-        if root.is_dir() and not (root / MANIFEST).is_file() and find_models(root):
+        if root.is_dir() and not (root / MANIFEST_CSV).is_file() and find_models(root):
             msg = (
                 f"{root}: expected scans, got BrainWeb's models; first run `semcycle simulate brainweb {root} --out "
                 "ROOT`"

@@ -22,7 +22,7 @@ from semcycle.scoring.metrics.counts import ScoreCounts
 from semcycle.scoring.metrics.curve import Curve
 from semcycle.scoring.metrics.metrics import Metric
 
-GROUPS = 2048
+_GROUPS = 2048
 """Thresholds kept for resampling pooled counts, spread over the logarithm of how many voxels reach them: neighbours differ by
 1 % at most (180 million voxels), and what that moves a draw is moved back by as much as it moves the value itself."""
 DRAWS_AT_ONCE = 128
@@ -151,7 +151,7 @@ class SubjectBootstrap:
         Args:
             counts: One a case, of one code.
             metrics: Name -> metric that reads a curve.
-            exact: Name -> its value on all counts; resampled ones are computed on ``GROUPS`` thresholds and shifted to agree.
+            exact: Name -> its value on all counts; resampled ones are computed on ``_GROUPS`` thresholds and shifted to agree.
         """
         # hits and alarms of every case at every threshold kept: sums over cases of cumulated counts are cumulated
         thresholds, hits, alarms = _cumulated(counts)
@@ -191,7 +191,7 @@ def _cumulated(
     if not len(used):
         return np.zeros(1), np.zeros((len(counts), 1)), np.zeros((len(counts), 1))
     ranks = np.log(np.cumsum(everything[used]))
-    group = np.floor((ranks - ranks[0]) / max(ranks[-1] - ranks[0], 1e-9) * (GROUPS - 1)).astype(np.int64)
+    group = np.floor((ranks - ranks[0]) / max(ranks[-1] - ranks[0], 1e-9) * (_GROUPS - 1)).astype(np.int64)
     last = np.flatnonzero(np.diff(group, append=group[-1] + 1))
     parts = [
         np.cumsum(np.stack([one.positives[used], one.negatives[used]]), axis=1)[:, last].astype(float) for one in counts

@@ -14,7 +14,7 @@ import numpy as np
 
 from semcycle.scoring.metrics.curve import Curve, Values
 
-LEVELS = 9
+_LEVELS = 9
 _SLACK = 0.499 / 65535
 """Almost half a code: a score in [0, 1] that was coded a little above a threshold it equals does not pass it."""
 
@@ -42,7 +42,7 @@ def greedy_search(c: Curve) -> GreedyBest:
     best, where = np.full(len(dice), -1.0), np.full(len(dice), np.inf)
     going = np.arange(len(dice))
     starts = np.zeros(len(dice))
-    for level in range(1, LEVELS + 1):
+    for level in range(1, _LEVELS + 1):
         thresholds = starts[:, None] + np.arange(10 if level == 1 else 20) * 10.0**-level
         above = len(rising) - np.searchsorted(rising, thresholds + _SLACK, side="right")
         scores = np.take_along_axis(dice[going], above, axis=1)
