@@ -34,7 +34,8 @@ import numpy as np
 import pandas as pd
 
 from semcycle.prediction.scans import find_scans
-from semcycle.training.shipped import CARD, DEFAULT, bundled_models, model_folder
+from semcycle.training.calibration import Calibration
+from semcycle.training.shipped import CARD, DEFAULT, bundled_models, find_model
 from semcycle.volume import load_volume, save_volume
 
 ROOT = Path(__file__).parents[1]
@@ -213,7 +214,6 @@ def score_rows(scans: ScanSet, table: pd.DataFrame, folders: Mapping[str, Path])
     """A row a method: what the columns say."""
     rows = []
     for method in [*folders, RAW]:
-        promised = _promised(folders[method]) if method in folders else "–"
         seen = pick(table, method, "fpr_at_given", of="masks")
         rows.append(
             [
@@ -223,7 +223,7 @@ def score_rows(scans: ScanSet, table: pd.DataFrame, folders: Mapping[str, Path])
                 show(pick(table, method, "best_dice"), interval=True),
                 show(pick(table, method, "dice_at_given", "per_case_mean", "masks"), interval=True),
                 show(pick(table, method, "false_positives_per_scan_at_given", of="masks"), 1),
-                "–" if seen is None else f"{promised}, {show(seen, 1, scale=100)} %",
+                "–" if seen is None else f"{_promised(method)}, {show(seen, 1, scale=100)} %",
             ]
         )
     return rows
@@ -234,11 +234,17 @@ def _label(method: str) -> str:
     return f"T2 intensity, treated as {like}" if word == "intensity" else f"`{method}`" if method != RAW else RAW
 
 
-def _promised(folder: Path) -> str:
-    """The false-positive rate that the threshold's source names."""
-    sources = {scan["threshold_source"] or "" for scan in json.loads((folder / "run.json").read_text())["scans"]}
-    rates = {match for source in sources for match in re.findall(r"[\d.]+ %(?= FPR)", source)}
-    return ", ".join(sorted(rates)) or "none"
+def _promised(model: str) -> str:
+    """The share of healthy voxels that the default mask of a model is meant to mark."""
+    calibration = Calibration.load(find_model(model))
+    if calibration is None:
+        return "nothing"
+    rule = calibration.masks.get(calibration.preset)
+    if rule is not None:
+        return f"{100 * rule.voxels.limit:g} %{'' if rule.voxels.kept else ' (an estimate)'}"
+    return (
+        "1 %" if any(abs(one.rate - 0.01) < 1e-9 for one in calibration.thresholds[calibration.preset]) else "nothing"
+    )
 
 
 def healthy_rows(folders: Mapping[str, Path]) -> list[list[str]]:
@@ -277,7 +283,7 @@ def model_line(models: Sequence[str]) -> str:
     """Which models these are, to the digit."""
     parts = []
     for model in models:
-        record = json.loads((model_folder() / model / "run.json").read_text())
+        record = json.loads((find_model(model) / "run.json").read_text())
         parts.append(f"`{model}` is {record['fingerprint'][:12]} (semcycle {record['semcycle']})")
     return "; ".join(parts) + "."
 
@@ -295,7 +301,7 @@ def main(words: Sequence[str] | None = None, run: Callable[[Sequence[str]], None
     parser.add_argument("--models", nargs="+", default=[], help=f"{DEFAULT} and the models before it, if bundled")
     parser.add_argument("--write", action="store_true", help="into README, model card and docs/results/headline.csv")
     options = parser.parse_args(words)
-    pages = [ROOT / "README.md", model_folder() / (options.models or [DEFAULT])[0] / CARD]
+    pages = [ROOT / "README.md", find_model((options.models or [DEFAULT])[0]) / CARD]
     if options.data is None or not Path(options.data).is_dir():
         parser.error(f"expected the folder of the scans as DATA or in SEMCYCLE_DATA, got {options.data}")
     if options.write and options.sets:
