@@ -1,10 +1,11 @@
-"""How reading stands up to damaged files: mutated headers, flipped bits, cut files; seeded, so that a row can be repeated.
+"""How reading stands up to damaged files: mutated headers, flipped bits, cut files; seeded, to be repeated.
 
 python benchmarks/fuzz.py --mutants 10000
 
-Prints a table: what was done, and how many files were read as before, read with a doubt, refused with the file's name in one
-line, read with other voxels, or ended in another exception. A header whose every field fits the file (another number type of the
-same size, another slope, sides swapped) is a valid header of another scan: no reader can tell, and those are counted apart.
+Prints a table: what was done, and how many files were read as before, read with a doubt, refused with the file's name
+in one line, read with other voxels, or ended in another exception. A header whose every field fits the file (another
+number type of the same size, another slope, sides swapped) is a valid header of another scan: no reader can tell, and
+those are counted apart.
 """
 
 from __future__ import annotations

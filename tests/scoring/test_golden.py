@@ -1,7 +1,8 @@
 """Tables and curves as f4e7b19 made them, byte by byte: nothing in a score changes without somebody meaning it.
 
-``golden/<verb>-<preset>.json`` holds a preset's lines of ``table.csv``, ``per_case.csv`` and ``comparisons.csv`` and a digest of every
-array of its curves. Where a change of a preset's numbers is meant, renew its files and say so in the commit::
+``golden/<verb>-<preset>.json`` holds a preset's lines of ``table.csv``, ``per_case.csv`` and ``comparisons.csv`` and a
+digest of every array of its curves. Where a change of a preset's numbers is meant, renew its files and say so in the
+commit::
 
     python -m tests.scoring.test_golden baur
 """
@@ -33,7 +34,7 @@ TABLES = ("table.csv", "per_case.csv", "comparisons.csv")
 
 
 def head(shape, seed, lesions):
-    """Brain, truth and an image in [0, 1] that is brighter in lesions: round brain, cubic lesions, one of them on its edge."""
+    """Brain, truth and an image in [0, 1] that is brighter in lesions: cubic lesions, one on the edge."""
     generator = np.random.default_rng(seed)
     grid = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
     brain = sum(axis**2 for axis in grid) < 0.9
@@ -106,7 +107,7 @@ def score_store(folder):
 
 
 def score_files(folder):
-    """What `semcycle evaluate` does: scores with too many values for a list of them, whole numbers, a case that fails."""
+    """What `semcycle evaluate` does: many scores, whole numbers, a case that fails."""
     affine = np.array([[-2.0, 0, 0, 5], [0, 0, 2.0, -7], [0, 3.0, 0, 1], [0, 0, 0, 1]])
     lines = ["case,method,prediction,truth,brain,subject,use"]
     uses = ["test"] * 6 + ["validation", "healthy", "test"]

@@ -36,8 +36,10 @@ def make_case(number, lift=0.25, lesion=True):
         count_scores(scores, truth),
         count_scores(scores[bearing], truth[bearing]),
         float(truth.sum()),
-        errors=ErrorSums(float(scores[~truth].sum()), float(scores[truth].sum()), int((~truth).sum()), int(truth.sum())),
-    )  # fmt: skip
+        errors=ErrorSums(
+            float(scores[~truth].sum()), float(scores[truth].sum()), int((~truth).sum()), int(truth.sum())
+        ),
+    )
 
 
 def make_entry(run="good", lift=0.25, preset="literal"):

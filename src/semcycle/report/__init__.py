@@ -1,1 +1,1 @@
-"""Report: figures, tables and one self-contained HTML page. Functions take arrays and tables, and return; none shows."""
+"""Report: figures, tables and self-contained pages. Functions take arrays and tables, and return; none shows."""

@@ -54,7 +54,8 @@ def write_folder_page(
 
     Args:
         folder: Holds the scans' pages ``<scan>_report.html``; a scan without one is listed without a link.
-        summary: A row a scan as in ``summary.csv``: ``scan``, ``flags`` (text, joined by ``"; "``) and numbers of those in
+        summary: A row a scan as in ``summary.csv``: ``scan``, ``flags`` (text, joined by ``"; "``) and numbers of those
+            in
             ``HEADS``; other columns are not shown.
         title: Heading of the page.
         intro: One paragraph under it; a count of scans and flags without.
@@ -68,7 +69,10 @@ def write_folder_page(
         ScoringError: The table has no column ``scan``.
     """
     if "scan" not in summary:
-        msg = f"{folder}: expected a table with the column scan, got {', '.join(map(str, summary.columns))}; predict again"
+        msg = (
+            f"{folder}: expected a table with the column scan, got {', '.join(map(str, summary.columns))}; predict "
+            "again"
+        )
         raise ScoringError(msg)
     numbers = [column for column in HEADS if column in summary and column not in WORDS]
     summary = summary.assign(**{column: pd.to_numeric(summary[column], errors="coerce") for column in numbers})

@@ -18,7 +18,8 @@ from semcycle.report.canvas import figure_bytes
 from semcycle.report.tables import DIGITS, format_value
 
 RESIDUAL_LIMITS = (
-    "Residual methods miss lesions whose intensity looks normal: what the reconstruction reproduces leaves no residual.",
+    "Residual methods miss lesions whose intensity looks normal: what the reconstruction reproduces leaves no "
+    "residual.",
     "They mark healthy tissue that they cannot reproduce: small sulci, vessels, skull remnants and artefacts.",
 )
 RESEARCH_ONLY = "For research only. Not a medical device; not for diagnosis or treatment."

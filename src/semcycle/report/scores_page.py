@@ -194,7 +194,8 @@ def _curve_blocks(path: Path, table: pd.DataFrame, presets: Sequence[str]) -> li
         light, dark = (curves_figure(curves, prevalence=_prevalence(rows), theme=theme) for theme in ("light", "dark"))
         caption = (
             "Left: precision over recall of all voxels of the test cases together; dotted, the precision of a random "
-            "score. Right: Dice over the threshold; the dot marks the best Dice, which needs the test labels to be found."
+            "score. Right: Dice over the threshold; the dot marks the best Dice, which needs the test labels to be "
+            "found."
         )
         best = ", ".join(f"{curve.run} {format_value(float(np.max(curve.dice)))}" for curve in curves)
         alt = f"Precision-recall and Dice curves for preset {preset}. Best Dice: {best}."
@@ -224,7 +225,8 @@ def _panel_blocks(panels: list[Panel], presets: Sequence[str]) -> list[FigureBlo
     fits = 2 + sum(parts) <= _WIDE
     caption = (
         "One slice a row, anterior up, the patient's left on the right. Grey values share a scale within a row; so do "
-        "anomaly maps, whose colour bar stands at the row's end and is set by the runs that reconstruct. Outline: the expert's lesion."
+        "anomaly maps, whose colour bar stands at the row's end and is set by the runs that reconstruct. Outline: the "
+        "expert's lesion."
     )
     blocks = []
     for position, preset in enumerate(presets):

@@ -31,7 +31,7 @@ HEADERS = {
 
 
 def find_page(folder: Path) -> str:
-    """The page of a folder, as a path in it: ``index.html`` of its own or in ``report`` or ``quality``, or its only page.
+    """The page of a folder, as a path in it: ``index.html``, also in ``report`` or ``quality``, or its only page.
 
     Raises:
         LayoutError: The folder is missing, has no page, or has several and none that leads to them.

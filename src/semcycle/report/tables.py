@@ -136,7 +136,10 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
     """
     missing = [name for name in ("run", "preset", "metric", "pooling", "value") if name not in table]
     if missing:
-        msg = f"score table: expected columns run, preset, metric, pooling, value, got none named {missing[0]!r}; score again"
+        msg = (
+            f"score table: expected columns run, preset, metric, pooling, value, got none named {missing[0]!r}; score "
+            "again"
+        )
         raise ScoringError(msg)
     return table
 

@@ -60,7 +60,7 @@ class ViewGrid:
 
 
 def fit_view(brain: VoxelMask, affine: Affine) -> ViewGrid:
-    """Choose the part of a scan that is shown: its brain and a margin, thinned out where it is larger than ``_MAX_VOXELS``.
+    """Choose the part of a scan that is shown: its brain and a margin, thinned out beyond ``_MAX_VOXELS``.
 
     Args:
         brain: ``(I, J, K)``.
@@ -88,9 +88,10 @@ def embed_viewer(prediction: Prediction) -> dict[str, Any]:
     """What the template's viewer needs of a prediction.
 
     Returns:
-        ``settings``, a JSON-able mapping that ``viewer.js`` reads (grids, scales, colours, where to start); ``volumes``,
-        name -> base64 of gzip of one byte a voxel, x running fastest; ``bases``, name and label of the volumes that the
-        overlay can lie on; ``values``, headings of the read-out, as ``Viewer.describe`` names them; ``has_lesion``;
+        ``settings``, a JSON-able mapping that ``viewer.js`` reads (grids, scales, colours, where to start);
+        ``volumes``, name -> base64 of gzip of one byte a voxel, x running fastest; ``bases``, name and label of the
+        volumes that the overlay can lie on; ``values``, headings of the read-out, as ``Viewer.describe`` names them;
+        ``has_lesion``;
         ``step`` and ``tilt``, see :class:`ViewGrid`.
     """
     affine, brain = prediction.volume.affine, prediction.prepared.brain_native

@@ -1,4 +1,4 @@
-"""Calibrate a model on healthy scans: its prior, its thresholds, and how its lesion masks are cut, each with its promise."""
+"""Calibrate a model on healthy scans: its prior, its thresholds, how lesion masks are cut, and what that promises."""
 
 from __future__ import annotations
 

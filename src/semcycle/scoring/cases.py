@@ -1,9 +1,9 @@
 """Cases with their maps, and where their voxels wait until the thresholds are known.
 
-Maps of any range need a code that is fitted to all of them before they can be counted; and lesions, false alarms and surface
-distances need them cut at thresholds that are known only when every case was counted. So every map is made or read once. Its
-scores in brain and lesion wait in a temporary file, two bytes a voxel (four until their code is known), and memory holds one case.
-The file has no name: it is gone when the process ends, however that ends.
+Maps of any range need a code that is fitted to all of them before they can be counted; and lesions, false alarms and
+surface distances need them cut at thresholds that are known only when every case was counted. So every map is made or
+read once. Its scores in brain and lesion wait in a temporary file, two bytes a voxel (four until their code is known),
+and memory holds one case. The file has no name: it is gone when the process ends, however that ends.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class ScoredCase:
         facts: What is known of it.
         brain: ``(S, H, W)``.
         truth: ``(S, H, W)`` lesion.
-        maps: Run and preset -> scores ``(S, H, W)``. What lies outside the brain is not looked at: lesions there are missed.
+        maps: Run and preset -> scores ``(S, H, W)``. What lies outside the brain is not looked at: lesions there are
+            missed.
         image: ``(S, H, W)`` in [0, 1], for pictures; ``None`` draws the brain grey.
         slice_index: Of the slices in the scan, from the foot.
         made: Run -> reconstruction ``(S, H, W)`` and tissue ``(S, 3, H, W)`` to be shown, where it has them.

@@ -1,4 +1,4 @@
-"""Entries: what is kept of one run under one preset. No voxel, only counts of every case, from which all rows are made."""
+"""Entries: what is kept of one run under one preset, no voxel, only counts of every case: rows are made of them."""
 
 from __future__ import annotations
 

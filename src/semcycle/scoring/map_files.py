@@ -3,10 +3,12 @@
 Rules, each an error of its case that names the file:
 
 - All files share shape and affine with the truth (0.1 voxel at the corners).
-- Truth holds labels: whole numbers from 0, any but 0 is lesion. Fractions are refused, as 0.5 and 0 are both used to cut them.
+- Truth holds labels: whole numbers from 0, any but 0 is lesion. Fractions are refused, as 0.5 and 0 are both used to
+cut them.
   No lesion at all is a healthy case; nothing but lesion in the brain is refused.
 - Brain: any value but 0 is inside. Without a mask (`--brain none`) the whole grid counts.
-- Scores are taken as float32, of any range and sign, constant or not. NaN and infinities outside the brain are ignored, inside
+- Scores are taken as float32, of any range and sign, constant or not. NaN and infinities outside the brain are ignored,
+inside
   they are refused. Lesion voxels outside the brain have no score.
 """
 
@@ -68,7 +70,10 @@ def read_case(case: MapCase) -> MapVoxels:
         raise ScoringError(msg)
     if truth[brain].all():
         where = case.brain or "the whole grid"
-        msg = f"{case.truth}: expected healthy voxels beside the lesion, got lesion in all of {where}; is it a brain mask?"
+        msg = (
+            f"{case.truth}: expected healthy voxels beside the lesion, got lesion in all of {where}; is it a brain "
+            "mask?"
+        )
         raise ScoringError(msg)
     box = bounding_box(_slices(brain | truth, like))
 
@@ -100,7 +105,10 @@ def _labels(truth: Volume) -> NDArray[np.float32]:
     rounded = np.rint(truth.data)
     if not np.isfinite(truth.data).all() or truth.data.min() < -NEAR or np.abs(truth.data - rounded).max() > NEAR:
         low, high = np.nanmin(truth.data), np.nanmax(truth.data)
-        msg = f"{truth.source}: expected lesion labels (whole numbers from 0), got values from {low:g} to {high:g}; cut them to 0 and 1 first"
+        msg = (
+            f"{truth.source}: expected lesion labels (whole numbers from 0), got values from {low:g} to {high:g}; cut "
+            "them to 0 and 1 first"
+        )
         raise VolumeError(msg)
     return rounded
 

@@ -1,7 +1,7 @@
 """Scores of anomaly maps that lie in files, whatever made them: the work of `semcycle evaluate`.
 
-The definitions are those of `semcycle score`. A case that fails for one method is left out for all, so that methods are compared
-on the same cases.
+The definitions are those of `semcycle score`. A case that fails for one method is left out for all, so that methods are
+compared on the same cases.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Which map belongs to which truth: folders matched by case name.
 
-A file's case is its name without image suffix and without endings that say what it is (``_anomaly``, ``_seg``, ``_mask``,
-``_brain``, ``_t2`` and the like): ``a01_t2_anomaly.nii.gz`` and ``a01_seg.nii.gz`` are both of case ``a01``. Where such names
-repeat in several folders (``a01/truth.nii.gz``, ``b02/truth.nii.gz``), the folder is the case. The truth names the cases; another
-file is of the case with its name, or else of the case with the longest name that its own begins with (``a01-mymodel.nii.gz``).
-Of several candidates the one whose ending says that it is wanted is taken; no or several candidates are a failure of that case.
+A file's case is its name without image suffix and without endings that say what it is (``_anomaly``, ``_seg``,
+``_mask``,
+``_brain``, ``_t2`` and the like): ``a01_t2_anomaly.nii.gz`` and ``a01_seg.nii.gz`` are both of case ``a01``. Where such
+names repeat in several folders (``a01/truth.nii.gz``, ``b02/truth.nii.gz``), the folder is the case. The truth names
+the cases; another file is of the case with its name, or else of the case with the longest name that its own begins with
+(``a01-mymodel.nii.gz``). Of several candidates the one whose ending says that it is wanted is taken; no or several
+candidates are a failure of that case.
 """
 
 from __future__ import annotations
@@ -100,11 +102,17 @@ def pair_folders(
             failures.append(Failure(case, str(error)))
     for method, some in found.items():
         for name in sorted(some.keys() - truths.keys()):
-            reason = f"{some[name][0]}: expected a truth of case {name} in {truth}, found none; add it or take the map of {method} away"
+            reason = (
+                f"{some[name][0]}: expected a truth of case {name} in {truth}, found none; add it or take the map of "
+                f"{method} away"
+            )
             failures.append(Failure(name, reason))
     if not cases:
         reasons = f"the first with: {failures[0].reason}" if failures else "no truth"
-        msg = f"{truth}: expected cases with a truth and a map each, got none complete, {reasons}; or list the paths in a CSV"
+        msg = (
+            f"{truth}: expected cases with a truth and a map each, got none complete, {reasons}; or list the paths in "
+            "a CSV"
+        )
         raise ScoringError(msg)
     return Pairing(list(predictions), cases, sorted(failures, key=lambda failure: failure.case_id))
 
@@ -175,6 +183,9 @@ def _choose(files: Sequence[Path], what: str, place: Path) -> Path:
             break
     if len(files) > 1:
         names = ", ".join(file.name for file in files[:4])
-        msg = f"{place}: expected one {what} of this case, found {len(files)} ({names}); give a pattern such as '*_{ENDINGS[what][0]}.nii.gz', or a CSV"
+        msg = (
+            f"{place}: expected one {what} of this case, found {len(files)} ({names}); give a pattern such as "
+            f"'*_{ENDINGS[what][0]}.nii.gz', or a CSV"
+        )
         raise ScoringError(msg)
     return files[0]

@@ -6,8 +6,10 @@ A row a case and method; paths are relative to the CSV, or absolute::
     a01,ours,maps/a01.nii.gz,truth/a01.nii.gz,brain/a01.nii.gz,scans/a01_t2.nii.gz,alice,test
     a01,theirs,other/a01.nii.gz,truth/a01.nii.gz,brain/a01.nii.gz,scans/a01_t2.nii.gz,alice,test
 
-``case``, ``prediction`` and ``truth`` are needed, ``brain`` too unless the whole grid counts. ``subject`` is the case, ``method`` is
-``map`` and ``use`` is ``test`` where they are not given. Rows used for ``validation`` or ``healthy`` only set thresholds.
+``case``, ``prediction`` and ``truth`` are needed, ``brain`` too unless the whole grid counts. ``subject`` is the case,
+``method`` is
+``map`` and ``use`` is ``test`` where they are not given. Rows used for ``validation`` or ``healthy`` only set
+thresholds.
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ def read_list(path: Path, *, whole_grid: bool = False) -> Pairing:
             msg = f"{path}: row {line}: expected a case and its truth, got an empty cell; fill it"
             raise ScoringError(msg)
         if method in rows.setdefault(row["case"], {}):
-            msg = f"{path}: row {line}: expected one row a case and method, got {row['case']!r} of {method!r} again; remove one"
+            msg = (
+                f"{path}: row {line}: expected one row a case and method, got {row['case']!r} of {method!r} again; "
+                "remove one"
+            )
             raise ScoringError(msg)
         rows[row["case"]][method] = row
         methods[method] = None
@@ -97,7 +102,8 @@ def _read_rows(path: Path, whole_grid: bool) -> list[tuple[int, dict[str, str]]]
     if columns - set(_COLUMNS) or needed - columns:
         got = ", ".join(sorted(columns)) or "an empty file"
         msg = (
-            f"{path}: expected the columns {', '.join(sorted(needed))}, and of {', '.join(_COLUMNS)} what is known; got {got}"
+            f"{path}: expected the columns {', '.join(sorted(needed))}, and of {', '.join(_COLUMNS)} what is known; "
+            f"got {got}"
             f"{'' if whole_grid else ' (without masks: --brain none)'}"
         )
         raise ScoringError(msg)

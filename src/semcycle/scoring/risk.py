@@ -1,7 +1,7 @@
 """Conformal risk control: the lowest cut whose expected loss on the next scan stays below a limit [angelopoulos2024].
 
-Let n scans be drawn like the next one, and let each have a loss between 0 and B that does not rise with the cut. With R(t)
-their mean loss at the cut t, the lowest t with
+Let n scans be drawn like the next one, and let each have a loss between 0 and B that does not rise with the cut. With
+R(t) their mean loss at the cut t, the lowest t with
 
     n / (n + 1) R(t) + B / (n + 1) <= limit
 
@@ -55,8 +55,8 @@ def control_risk(losses: NDArray[np.floating], limit: float, bound: float, objec
         objections: Why there can be no promise even so; empty where nothing speaks against it.
 
     Returns:
-        The cut. Where there are too few scans it is the lowest with a mean loss at or below the limit. Without a promise
-        it is called an estimate.
+        The cut. Where there are too few scans it is the lowest with a mean loss at or below the limit. Without a
+        promise it is called an estimate.
     """
     clipped = np.minimum(losses, bound)
     n, least = len(losses), scans_needed(limit, bound)

@@ -1,12 +1,13 @@
 """The one evaluator: cases with maps in, a table out, whoever made the maps.
 
 1. Every case comes once; its codes wait on disk (:mod:`.cases`), its largest lesion slice is kept for a picture.
-2. All are counted, whole and in their lesion-bearing slices, and the thresholds are set: oracles on the test cases, others on the
+2. All are counted, whole and in their lesion-bearing slices, and the thresholds are set: oracles on the test cases,
+others on the
    cases that came for that, and those that runs and users bring.
 3. The maps are cut there, and lesions, false alarms and surfaces are looked at; the truth of a case is labelled once.
 
-What counts are the voxels of the brain, in all slices, with and without lesion. Lesion voxels outside the brain count too, as
-missed: they get the lowest score of the run in any brain, since a mask must not hide them.
+What counts are the voxels of the brain, in all slices, with and without lesion. Lesion voxels outside the brain count
+too, as missed: they get the lowest score of the run in any brain, since a mask must not hide them.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def score_cases(
         cases: Each with the maps of all runs and presets; cases that only set thresholds may have some.
         methods: Run -> name of its method, in the order of the table.
         presets: Post-processings, in the order of the table.
-        code: Of all scores; without, each run and preset gets one that is fitted to its scores, and is shown in its own range.
+        code: Of all scores; without, each run and preset gets one that is fitted to its scores, and is shown in its own
+            range.
         brought: Run and preset -> thresholds that are known beforehand.
         lesions: Whether to count lesions and false alarms and to measure surfaces as well.
         rule: What counts as a lesion, a call and a hit; the default of :class:`ComponentRule` without.

@@ -82,7 +82,10 @@ class ScoreTable:
             with np.load(folder / "curves.npz", allow_pickle=False) as arrays:
                 curves = {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            msg = f"{folder}: expected the scores of a `semcycle score`, got missing or damaged files ({error}); score again"
+            msg = (
+                f"{folder}: expected the scores of a `semcycle score`, got missing or damaged files ({error}); score "
+                "again"
+            )
             raise ScoringError(msg) from error
         return cls(table, per_case, curves, load_panels(folder / "panels.npz"), comparisons)
 
@@ -99,8 +102,8 @@ def build_table(
         seed: Of the bootstrap.
 
     Raises:
-        ScoringError: There is nothing to score, no case has a lesion, entries differ in their cases, or two share run and
-            preset.
+        ScoringError: There is nothing to score, no case has a lesion, entries differ in their cases, or two share run
+            and preset.
     """
     _check(entries)
     bootstrap = SubjectBootstrap([case.subject for case in entries[0].cases], resamples=resamples, seed=seed)

@@ -1,7 +1,8 @@
 """Thresholds with provenance: where a score is cut into lesion and healthy, and who chose the place.
 
-A threshold is honest when it comes from other subjects than those it is judged on. One that was found on the test cases,
-with their truth or only with their healthy voxels, is an oracle and says so in every row that uses it. `semcycle score
+A threshold is honest when it comes from other subjects than those it is judged on. One that was found on the test
+cases, with their truth or only with their healthy voxels, is an oracle and says so in every row that uses it. `semcycle
+score
 --threshold-from` names the cases that others are set on:
 
 =====================  ==============================================================================================
@@ -11,7 +12,8 @@ with their truth or only with their healthy voxels, is an oracle and says so in 
 ``healthy=STORE``      the lesion-free slices of another store's cases: 1, 2 and 5 % false positives
 =====================  ==============================================================================================
 
-A method that was not trained takes the cases of all runs. A run that carries calibrated thresholds brings them by itself.
+A method that was not trained takes the cases of all runs. A run that carries calibrated thresholds brings them by
+itself.
 """
 
 from __future__ import annotations
@@ -42,8 +44,8 @@ class ThresholdRule:
     Attributes:
         label: For a heading: Dice at ...
         meaning: The threshold, for a sentence.
-        main: Whether lesions are looked at there, and cases have a column on the page: measuring surfaces takes a hundred
-            times longer than counting voxels.
+        main: Whether lesions are looked at there, and cases have a column on the page: measuring surfaces takes a
+            hundred times longer than counting voxels.
     """
 
     label: str
@@ -128,8 +130,8 @@ class ThresholdData:
     """Other cases than the test cases, to set thresholds on.
 
     Attributes:
-        rule: ``validation``: best Dice on all their slices. ``healthy``: 1, 2 and 5 % false positives on the brain of those
-            slices that show no lesion.
+        rule: ``validation``: best Dice on all their slices. ``healthy``: 1, 2 and 5 % false positives on the brain of
+            those slices that show no lesion.
         store: Where they lie.
         cases: Contestant -> its cases; a contestant without gets no such threshold.
         name: Of the data, in the table.
@@ -179,7 +181,8 @@ def threshold_data(
         for name, own in cases.items():
             if not own:
                 msg = (
-                    f"{name}: expected {rule} cases in {other.folder}, got none that neither training nor test has; train "
+                    f"{name}: expected {rule} cases in {other.folder}, got none that neither training nor test has; "
+                    "train "
                     f"with training.validation_share above 0, or name a store: --threshold-from {rule}=STORE"
                 )
                 raise ScoringError(msg)
@@ -222,7 +225,8 @@ def _held_out(name: str, run: Checkpoint, store: SliceStore) -> list[str]:
     missing = [case for case in cases if case not in store.case_ids]
     if missing:
         msg = (
-            f"{name}: expected its validation cases in {store.folder}, got none named {missing[0]}; name the store it was "
+            f"{name}: expected its validation cases in {store.folder}, got none named {missing[0]}; name the store it "
+            "was "
             "trained on: --threshold-from validation=STORE"
         )
         raise ScoringError(msg)

@@ -1,7 +1,7 @@
 """What counting in 16 bits can have cost, proved from the counts themselves, and a shorter way to a fitted code.
 
-Voxels that share a code could be ordered in any way if their scores were known better. The bounds are the extreme values over
-all those orders, so what sorting the scores exactly would give lies between them, whatever the scores.
+Voxels that share a code could be ordered in any way if their scores were known better. The bounds are the extreme
+values over all those orders, so what sorting the scores exactly would give lies between them, whatever the scores.
 """
 
 import numpy as np
@@ -31,9 +31,9 @@ def single_valued(code):
 def bounds(counts):
     """Lowest and highest ``auprc``, ``auroc`` and ``best_dice`` that exact sorting could give.
 
-    With p lesion and n other voxels in a group that shares a code, TP and C voxels of lesion and of any kind above it, and k
-    counting the group's lesion voxels from the top, a lesion voxel's precision lies between (TP + 1) / (C + n + 1), all others
-    first, and (TP + k) / (C + k), no other first; and Dice reaches at most 2 (TP + p) / (C + p + P).
+    With p lesion and n other voxels in a group that shares a code, TP and C voxels of lesion and of any kind above it,
+    and k counting the group's lesion voxels from the top, a lesion voxel's precision lies between (TP + 1) / (C + n +
+    1), all others first, and (TP + k) / (C + k), no other first; and Dice reaches at most 2 (TP + p) / (C + p + P).
     """
     used = counts.codes[::-1]
     p, n = (voxels[::-1].astype(np.float64) for voxels in counts.occurring)

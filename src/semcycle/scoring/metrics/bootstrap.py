@@ -1,8 +1,8 @@
 """Intervals and tests: how much a score would vary with other subjects of the same kind.
 
-Subjects are drawn with replacement, with all their cases; voxels are no independent samples, subjects are. A draw is a row of
-weights, and every statistic is a function of many such rows at once: pooled metrics of weighted sums of counts, means and
-medians of weighted cases. Row 0 weighs everybody once; the jackknife that BCa needs are further rows.
+Subjects are drawn with replacement, with all their cases; voxels are no independent samples, subjects are. A draw is a
+row of weights, and every statistic is a function of many such rows at once: pooled metrics of weighted sums of counts,
+means and medians of weighted cases. Row 0 weighs everybody once; the jackknife that BCa needs are further rows.
 
 From [efron1993]: percentile interval (13.3), BCa interval (14.3).
 """
@@ -23,8 +23,9 @@ from semcycle.scoring.metrics.curve import Curve
 from semcycle.scoring.metrics.metrics import Metric
 
 _GROUPS = 2048
-"""Thresholds kept for resampling pooled counts, spread over the logarithm of how many voxels reach them: neighbours differ by
-1 % at most (180 million voxels), and what that moves a draw is moved back by as much as it moves the value itself."""
+"""Thresholds kept for resampling pooled counts, spread over the logarithm of how many voxels reach them: neighbours
+differ by 1 % at most (180 million voxels), and what that moves a draw is moved back by as much as it moves the value
+itself."""
 DRAWS_AT_ONCE = 128
 """Draws whose curves are in memory at a time."""
 LEVEL = 0.95
@@ -151,7 +152,8 @@ class SubjectBootstrap:
         Args:
             counts: One a case, of one code.
             metrics: Name -> metric that reads a curve.
-            exact: Name -> its value on all counts; resampled ones are computed on ``_GROUPS`` thresholds and shifted to agree.
+            exact: Name -> its value on all counts; resampled ones are computed on ``_GROUPS`` thresholds and shifted to
+                agree.
         """
         # hits and alarms of every case at every threshold kept: sums over cases of cumulated counts are cumulated
         thresholds, hits, alarms = _cumulated(counts)
@@ -169,7 +171,7 @@ class SubjectBootstrap:
         }
 
     def summed(self, metric: Metric, cases: Sums) -> Draws:
-        """A metric of all cases together, from what it reads of every case: a named tuple of ``(C,)`` numbers that add."""
+        """A metric of all cases together, from what it reads of each: a named tuple of ``(C,)`` numbers that add."""
         totals = type(cases)(*(self.weights @ np.asarray(part, float) for part in cases))
         return self.known(self.draws(metric.function(totals)), np.isfinite(metric.function(cases)))
 

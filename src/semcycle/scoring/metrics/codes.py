@@ -8,11 +8,11 @@ code         for                                 which scores share a code
 `FloatCode`  any other scores                    neighbours, in groups whose size grows with their rank
 ===========  ==================================  =============================================================
 
-``FloatCode`` splits the float32 line at its upper 16 bits into buckets and gives every bucket in use a number of codes in
-proportion to ln(r1 / r0), where r0 and r1 count the voxels above its upper and its lower end. A group of scores that share a
-code then holds at most the share e = ln(N) / 65536 x (a bucket's densest part over its mean) of the voxels ranked at or above
-it: 0.0003 for 180 million voxels. Precision and Dice at any threshold, AUPRC and best Dice move by no more than 2e,
-however rare the lesion.
+``FloatCode`` splits the float32 line at its upper 16 bits into buckets and gives every bucket in use a number of codes
+in proportion to ln(r1 / r0), where r0 and r1 count the voxels above its upper and its lower end. A group of scores that
+share a code then holds at most the share e = ln(N) / 65536 x (a bucket's densest part over its mean) of the voxels
+ranked at or above it: 0.0003 for 180 million voxels. Precision and Dice at any threshold, AUPRC and best Dice move by
+no more than 2e, however rare the lesion.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ class UnitCode:
     def encode(self, scores: NDArray[Any]) -> NDArray[np.uint16]:
         """See :class:`ScoreCode`."""
         if scores.size and not (scores.min() >= 0 and scores.max() <= 1):  # false for NaN as well
-            msg = f"expected scores in [0, 1], got {scores.min():g} to {scores.max():g}; rescale them, or fit a code to them"
+            msg = (
+                f"expected scores in [0, 1], got {scores.min():g} to {scores.max():g}; rescale them, or fit a code to "
+                "them"
+            )
             raise ScoringError(msg)
         scaled = np.multiply(scores, np.float32(BINS - 1), dtype=np.result_type(scores.dtype, np.float32))
         return np.rint(scaled, out=scaled).astype(np.uint16)
@@ -206,7 +209,10 @@ def as_float32(scores: NDArray[Any]) -> NDArray[np.float32]:
         fine = not made.size or bool(np.isfinite(made.min()) and np.isfinite(made.max()))
     if not fine:
         bad = int((~np.isfinite(made)).sum())
-        msg = f"expected finite scores, got {bad} that are NaN, infinite or beyond float32; mask them or set them to a number"
+        msg = (
+            f"expected finite scores, got {bad} that are NaN, infinite or beyond float32; mask them or set them to a "
+            "number"
+        )
         raise ScoringError(msg)
     return made
 

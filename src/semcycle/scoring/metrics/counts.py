@@ -1,8 +1,8 @@
 """ScoreCounts: how many lesion and healthy voxels have each score. Every metric is a function of them.
 
-Scores are coded in 16 bits, monotonically (:mod:`semcycle.scoring.metrics.codes`), and counted. Counts of slices, cases,
-processes and machines add exactly, and memory does not grow with the number of voxels. Scores that share a code are the only
-approximation.
+Scores are coded in 16 bits, monotonically (:mod:`semcycle.scoring.metrics.codes`), and counted. Counts of slices,
+cases, processes and machines add exactly, and memory does not grow with the number of voxels. Scores that share a code
+are the only approximation.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The reference code's search for the best Dice, for comparison with published numbers only.
 
-As the published code of [baur2021] computes it, described in words and written anew. A voxel is lesion strictly above the
-threshold; thresholds 0, 0.1, ... 0.9 are tried; at the first fall of the Dice the two last intervals are searched again ten times
-finer, and so on for nine levels. Its traps: an optimum above 0.9 is not found, nor one behind the first dip (up to 0.7 below the
-optimum in constructed cases), nor any for scores outside [0, 1). Exact: ``metrics.best_dice``.
+As the published code of [baur2021] computes it, described in words and written anew. A voxel is lesion strictly above
+the threshold; thresholds 0, 0.1, ... 0.9 are tried; at the first fall of the Dice the two last intervals are searched
+again ten times finer, and so on for nine levels. Its traps: an optimum above 0.9 is not found, nor one behind the first
+dip (up to 0.7 below the optimum in constructed cases), nor any for scores outside [0, 1). Exact: ``metrics.best_dice``.
 """
 
 from __future__ import annotations

@@ -1,17 +1,19 @@
-"""Lesions one by one: which were found, what was called without being one, and how that changes with the threshold (FROC).
+"""Lesions one by one: which were found, what was called without being one, over all thresholds (FROC).
 
-A lesion is a connected component of the truth, a call one of the thresholded map; voxels that share a face, an edge or a corner
-are connected (26 neighbours). Two overlap rules, as published numbers use both:
+A lesion is a connected component of the truth, a call one of the thresholded map; voxels that share a face, an edge or
+a corner are connected (26 neighbours). Two overlap rules, as published numbers use both:
 
 =======  ==============================================================================================================
-``any``  a lesion is found when a call has a voxel in it; a call is true when it has a voxel in a lesion. One call may find
+``any``  a lesion is found when a call has a voxel in it; a call is true when it has a voxel in a lesion. One call may
+find
          several lesions, so a map that calls everything finds all of them with one call: read it with Dice beside it.
-``iou``  a lesion is found by one call, and a call finds one lesion: as many pairs as can be made with an intersection over
+``iou``  a lesion is found by one call, and a call finds one lesion: as many pairs as can be made with an intersection
+over
          union of at least ``min_iou``. What is left of either is a miss or a false positive.
 =======  ==============================================================================================================
 
-Calls below ``min_call_mm3`` are removed first. Components of the truth below ``min_lesion_mm3`` are nobody's business: not
-missed, and a call that touches nothing else is neither true nor false.
+Calls below ``min_call_mm3`` are removed first. Components of the truth below ``min_lesion_mm3`` are nobody's business:
+not missed, and a call that touches nothing else is neither true nor false.
 """
 
 from __future__ import annotations
@@ -197,8 +199,8 @@ def froc_curve(cases: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
         cases: From :func:`froc_counts`, one a scan, with and without lesions.
 
     Returns:
-        ``(K, 2)`` false positives a scan and lesion-wise sensitivity, in the order of the thresholds; sensitivity is NaN
-        without any lesion. Calls merge as the threshold falls, so false positives need not rise all the way.
+        ``(K, 2)`` false positives a scan and lesion-wise sensitivity, in the order of the thresholds; sensitivity is
+        NaN without any lesion. Calls merge as the threshold falls, so false positives need not rise all the way.
 
     Raises:
         ScoringError: No case, or other numbers of thresholds.

@@ -1,11 +1,11 @@
 """Metrics: pure functions of counts. They draw nothing, write nothing and know no file.
 
-A voxel is called a lesion when its score is at least the threshold. Every metric is written once, for arrays of any number of
-cases or draws, so that the number in a table, those of the cases and those of the bootstrap are the same code. A metric is a
-function and a line in ``METRICS``: tables, pages and docs read everything they say of it there.
+A voxel is called a lesion when its score is at least the threshold. Every metric is written once, for arrays of any
+number of cases or draws, so that the number in a table, those of the cases and those of the bootstrap are the same
+code. A metric is a function and a line in ``METRICS``: tables, pages and docs read everything they say of it there.
 
-Empty cases: without a lesion voxel every metric but the false-positive rate is undefined (NaN); so are AUROC and whatever is
-measured at a false-positive rate without another voxel. Where nothing is called lesion, precision is 0.
+Empty cases: without a lesion voxel every metric but the false-positive rate is undefined (NaN); so are AUROC and
+whatever is measured at a false-positive rate without another voxel. Where nothing is called lesion, precision is 0.
 """
 
 from __future__ import annotations
@@ -193,9 +193,9 @@ class Metric:
     """A line of the registry: all that tables, pages and docs say of a metric.
 
     Attributes:
-        reads: What the function takes. ``curve``: a :class:`Curve`, over all thresholds. At a threshold: ``confusion``, a
-            :class:`Confusion`; ``lesions``, a :class:`LesionCounts`; ``surfaces``, :class:`SurfaceDistances`. ``errors``:
-            :class:`ErrorSums`, of methods that reconstruct.
+        reads: What the function takes. ``curve``: a :class:`Curve`, over all thresholds. At a threshold: ``confusion``,
+            a :class:`Confusion`; ``lesions``, a :class:`LesionCounts`; ``surfaces``, :class:`SurfaceDistances`.
+            ``errors``: :class:`ErrorSums`, of methods that reconstruct.
         function: Those -> values, elementwise.
         label: Name for people.
         meaning: One or two sentences for a reader who does not know it.
@@ -241,13 +241,15 @@ METRICS = {
     ),
     "auroc": Metric(
         "curve", area_under_roc, "AUROC",
-        "Area under the ROC curve: the chance that a lesion voxel scores higher than another, ties counting half. It is "
+        "Area under the ROC curve: the chance that a lesion voxel scores higher than another, ties counting half. It "
+        "is "
         "lenient where lesions are rare.",
         empty=_NO_OTHER, page=(POOLED,), by_case="page",
     ),
     "best_dice": Metric(
         "curve", largest_dice, "best Dice",
-        "The highest Dice that one threshold reaches. The threshold is an oracle: it is chosen with the test labels and "
+        "The highest Dice that one threshold reaches. The threshold is an oracle: it is chosen with the test labels "
+        "and "
         "cannot be known in use, so this is an upper bound and not a performance.",
         page=_BOTH, by_case="page", finds=best_threshold,
     ),
@@ -266,12 +268,14 @@ METRICS = {
         f"sensitivity_at_fpr_{percent}": Metric(
             "curve", partial(recall_at_rate, rate=percent / 100), f"sensitivity at {percent} % FPR",
             f"Share of the lesion found when at most {percent} % of the other voxels are called lesion.",
-            empty=_NO_OTHER, page=(POOLED,), finds=partial(threshold_at_rate, rate=percent / 100), choice=f"{percent} % FPR",
+            empty=_NO_OTHER, page=(POOLED,), finds=partial(threshold_at_rate, rate=percent / 100),
+            choice=f"{percent} % FPR",
         )
         for percent in (1, 2, 5)
     },
     "dice": Metric(
-        "confusion", dice_of, "Dice", "Twice the overlap over what is lesion and what is called: 2 TP / (2 TP + FP + FN).", page=_BOTH, by_case="page",
+        "confusion", dice_of, "Dice", "Twice the overlap over what is lesion and what is called: 2 TP / (2 TP + FP + FN).",
+        page=_BOTH, by_case="page",
     ),
     "precision": Metric(
         "confusion", precision_of, "precision", "TP / (TP + FP), 0 where nothing is called lesion.", by_case="nowhere",

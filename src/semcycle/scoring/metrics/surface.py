@@ -1,8 +1,9 @@
 """Surface distances between two masks in mm: HD95 and the average symmetric surface distance (ASSD).
 
-The surface of a mask is its voxels with a neighbour outside that shares a face; distances run between voxel centres and respect
-the voxel size along every axis. Contours and distance maps are SimpleITK's [maurer2003]. HD95 is the larger of the two directed
-95 % percentiles, as in MONAI; pooling both directions before the percentile, as medpy does, gives smaller numbers.
+The surface of a mask is its voxels with a neighbour outside that shares a face; distances run between voxel centres and
+respect the voxel size along every axis. Contours and distance maps are SimpleITK's [maurer2003]. HD95 is the larger of
+the two directed 95 % percentiles, as in MONAI; pooling both directions before the percentile, as medpy does, gives
+smaller numbers.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def surface_distances(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing:
         spacing: Voxel size in mm along these axes.
 
     Returns:
-        Distances in mm; NaN where either mask is empty, as there is no surface to measure to. How many cases a mean is taken
-        over therefore belongs beside it.
+        Distances in mm; NaN where either mask is empty, as there is no surface to measure to. How many cases a mean is
+        taken over therefore belongs beside it.
 
     Raises:
         ScoringError: Shapes differ, are not 3-D, or a voxel has no size.
