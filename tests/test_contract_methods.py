@@ -15,6 +15,8 @@ from semcycle.training.checkpoint import load_checkpoint, save_checkpoint
 from semcycle.training.recipe import parse_recipe
 from tests.conftest import ball_brain
 
+pytestmark = pytest.mark.slow
+
 SIDE, STEPS = 32, 12
 SMALL = {
     "size": SIDE, "resolution": 4, "base": 4, "z": 8, "latents": 8, "norm": "group", "discriminator_base": 2,

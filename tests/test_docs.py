@@ -35,6 +35,8 @@ from semcycle.training import recipe, shipped
 from semcycle.volume import write_arrays
 from tests.conftest import ball_brain, write_case
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PAGES = {
     path.relative_to(ROOT).as_posix(): path

@@ -12,6 +12,8 @@ import pytest
 from semcycle.cohorts.manifest import write_manifest
 from tests.conftest import make_scan, semcycle, write_case
 
+pytestmark = pytest.mark.slow
+
 TINY = """
 training: {batch_size: 8, validation_share: 0}
 method:

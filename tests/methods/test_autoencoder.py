@@ -87,6 +87,7 @@ def test_recipes():
         assert load_recipe(f"paper-small/{name}").method.variant == variant
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_training_lowers_the_loss(variant, ball_store, tmp_path):
     torch.set_num_threads(1)

@@ -122,6 +122,7 @@ def test_recipes():
     assert load_recipe("paper-small/context").method.ce_weight == 0.5
 
 
+@pytest.mark.slow
 def test_training_lowers_every_reconstruction_loss(ball_store, tmp_path):
     torch.set_num_threads(1)
     method = {"name": "context", "size": 32, "z": 16, "epochs": 8, "learning_rate": 5e-4}

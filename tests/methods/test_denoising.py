@@ -96,6 +96,7 @@ def test_defaults_and_recipes():
     assert load_recipe("paper-small/denoising").method.noise_std == 0.2
 
 
+@pytest.mark.slow
 def test_training_takes_noise_off(ball_store, tmp_path):
     torch.set_num_threads(1)
     content = {

@@ -194,6 +194,7 @@ def test_recipes(name):
     assert (method.gan.critic_steps, method.gan.gp_norm, method.gan.gp_weight) == (5, "full", 10)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_losses(ball_store, tmp_path):
     torch.set_num_threads(1)
     content = {

@@ -167,6 +167,7 @@ def test_restoration_in_the_brain_only_and_clipped():
     assert moved[brain == 1].max().item() == pytest.approx(3 * 0.25e-3, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tv_reference", ["reconstruction", "input"])
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_restoration_lowers_the_objective(changes, tv_reference):
@@ -270,6 +271,7 @@ def test_shipped_recipes(folder, variant):
     assert recipe.training.batch_size == (128 if folder == "paper" else 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_learning_lowers_the_loss(changes, ball_store, tmp_path):
     method = {"name": "gmvae", "size": 32, "epochs": 15, "learning_rate": 0.001, "restore_steps": 2} | changes

@@ -46,6 +46,7 @@ def test_setting_in_a_recipe(equalise):
     assert recipe.build().stages() == []
 
 
+@pytest.mark.slow
 def test_untrained_recipe_makes_a_run(ball_store, tmp_path):
     run = train(load_recipe("paper/intensity-equalised"), ball_store, ["h0", "h1"], tmp_path / "run")
     method = load_checkpoint(run).method

@@ -230,6 +230,7 @@ class TestValues:
         assert difference.max() > 0
         assert difference[..., 40:56, 40:56].max() < 1e-6
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", NORMS)
     def test_all_parameters_learn(self, kind):
         torch.manual_seed(0)
@@ -242,6 +243,7 @@ class TestValues:
             network(torch.rand(2, 3, 128, 128)).sum().backward()
             assert all(p.grad is not None for p in network.parameters())
 
+    @pytest.mark.slow
     def test_dropout_acts_in_training_only(self):
         network = UNet(base=4, norm="none", dropout=0.5)
         x = torch.rand(2, 1, 32, 32)

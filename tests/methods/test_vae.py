@@ -165,6 +165,7 @@ def test_recipes():
     assert load_recipe("paper-small/vae").method.size == 128
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(ball_store, tmp_path):
     torch.set_num_threads(1)
     method = {"name": "vae", "size": 32, "z": 16, "epochs": 8, "learning_rate": 5e-4}

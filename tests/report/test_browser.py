@@ -19,6 +19,8 @@ from semcycle.report.store_page import quality_report
 from .test_scan_page import RECORD, THRESHOLD, made_up, make_prediction, make_summary
 from .test_scores_page import make_scores
 
+pytestmark = pytest.mark.slow
+
 QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 LOCAL = re.compile(r"(file|data|blob|about):|http://127\.0\.0\.1:")
 PLANES = ("axial", "coronal", "sagittal")

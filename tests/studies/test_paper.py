@@ -19,6 +19,8 @@ from semcycle.studies.paper_report import paper_table, readable
 from semcycle.training.recipe import load_recipe
 from tests.conftest import SMALL, tiny_recipe
 
+pytestmark = pytest.mark.slow
+
 PRESETS = ("literal", "baur")
 
 

@@ -17,6 +17,8 @@ from semcycle.training.recipe import TrainingSettings, parse_recipe
 from semcycle.training.slices import Batches, pack_slices
 from tests.conftest import SMALL, tiny_recipe
 
+pytestmark = pytest.mark.slow
+
 HEALTHY = ["h0", "h1", "h2", "h3"]
 
 

@@ -1,4 +1,4 @@
-"""Healthy scans to calibrate on: files, or a slice store's cases without their lesions, on the working grid and back."""
+"""Healthy scans to calibrate on: files, or a slice store's cases without their lesions, gridded and back."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def draw_panel(case: ScoredCase) -> Panel | None:
 
 
 def rescale_panels(panels: Sequence[Panel], counts: Mapping[Key, ScoreCounts]) -> list[Panel]:
-    """Bring scores of any range to [0, 1]: 0 is the median outside lesions, 1 what one voxel in a thousand there passes.
+    """Bring scores of any range to [0, 1]: 0 is the median outside lesions, 1 what one voxel in a thousand passes.
 
     Args:
         panels: Of maps in their own range.

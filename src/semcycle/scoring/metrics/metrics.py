@@ -274,7 +274,8 @@ METRICS = {
         for percent in (1, 2, 5)
     },
     "dice": Metric(
-        "confusion", dice_of, "Dice", "Twice the overlap over what is lesion and what is called: 2 TP / (2 TP + FP + FN).",
+        "confusion", dice_of, "Dice",
+        "Twice the overlap over what is lesion and what is called: 2 TP / (2 TP + FP + FN).",
         page=_BOTH, by_case="page",
     ),
     "precision": Metric(
