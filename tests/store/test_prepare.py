@@ -1,6 +1,8 @@
 import gzip
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -13,6 +15,39 @@ from semcycle.tissue.maps import ImportedMaps
 from semcycle.training.slices import SliceSettings, pack_slices
 from semcycle.volume import load_mask, load_volume
 from tests.conftest import SMALL, make_scan, write_case
+
+
+class Trouble(ImportedMaps):
+    """Tissue maps, but for h1: there an error is raised, or the process is ended as the system does without memory."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def maps(self, case, volume, brain, lesion):
+        if case.case_id != "h1":
+            return super().maps(case, volume, brain, lesion)
+        if self.error is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "workers"),
+    [
+        (RuntimeError("odd\nlibrary"), 1),
+        (MemoryError(), 1),
+        (OSError("gone"), 1),
+        pytest.param(None, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_whatever_one_case_does_the_others_are_prepared(ball_cases, tmp_path, error, workers):
+    cases = Listing(ball_cases[:4])
+    (failure,) = prepare(cases, tmp_path, SMALL, Trouble(error), cohort="manifest", workers=workers)
+    assert failure.case_id == "h1"
+    assert "\n" not in failure.reason
+    assert SliceStore(tmp_path).case_ids == ["h0", "h2", "h3"]
+    assert "h1" in (tmp_path / "failures.csv").read_text()
 
 
 def test_store_holds_what_the_scans_say(ball_store, ball_cases):

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.cohorts.base import Case, Listing
-from semcycle.errors import Failure, SemcycleError, StoreError
+from semcycle.errors import Failure, StoreError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, read_json, write_failures, write_json
 from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
 from semcycle.store.slice_store import MANIFEST, CaseRecord, CaseSlices, read_record, write_case, write_manifest
@@ -21,6 +22,9 @@ from semcycle.volume import Volume, labels_inside, load_like, load_mask, load_vo
 
 SETTINGS = "settings.json"
 """Written first, so that an unfinished store is never continued with other settings."""
+
+Job = tuple[Case, Path, PreprocessSettings, TissueProvider | None]
+"""Arguments of :func:`prepare_case`."""
 
 
 def prepare(
@@ -58,7 +62,7 @@ def prepare(
     _claim_folder(folder, description)
     failures = list(listing.failures)
     records: list[CaseRecord] = []
-    jobs = ((case, folder, settings, tissue) for case in listing.cases)
+    jobs: Iterator[Job] = ((case, folder, settings, tissue) for case in listing.cases)
     for case, outcome in _run(jobs, workers):
         if isinstance(outcome, CaseRecord):
             records.append(outcome)
@@ -208,23 +212,32 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     return ", ".join(f"{key} {old.get(key)}, now {new.get(key)}" for key in keys)
 
 
-def _run(
-    jobs: Iterator[tuple[Case, Path, PreprocessSettings, TissueProvider | None]], workers: int
-) -> Iterator[tuple[Case, CaseRecord | str]]:
+def _run(jobs: Iterator[Job], workers: int) -> Iterator[tuple[Case, CaseRecord | str]]:
     """Prepare cases in this process, or in several; yields a record or the reason of a failure."""
     if workers <= 1:
         for job in jobs:
             yield job[0], _attempt(*job)
         return
     context = multiprocessing.get_context("spawn")  # torch threads of the parent do not survive a fork
+    left: list[Job] = []
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        pending = {pool.submit(_attempt, *job): job[0] for job in jobs}
+        pending = {pool.submit(_attempt, *job): job for job in jobs}
         for future in as_completed(pending):
-            yield pending[future], future.result()
+            try:
+                yield pending[future][0], future.result()
+            except BrokenProcessPool:
+                left.append(pending[future])
+    for job in left:  # one of them ended its process, which ends a pool: now each has a pool of its own
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            try:
+                outcome = pool.submit(_attempt, *job).result()
+            except BrokenProcessPool:
+                outcome = "expected a worker to finish, got one that was killed; memory may be short: use fewer workers"
+        yield job[0], outcome
 
 
 def _attempt(case: Case, folder: Path, settings: PreprocessSettings, tissue: TissueProvider | None) -> CaseRecord | str:
-    try:
+    failures: list[Failure] = []
+    with catch_failure(case.case_id, failures):
         return prepare_case(case, folder, settings, tissue)
-    except SemcycleError as error:
-        return str(error)
+    return failures[0].reason
