@@ -1,3 +1,5 @@
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -155,6 +157,16 @@ def test_threshold_texts(run):
             find_threshold(text, calibration, "literal", "m")
     with pytest.raises(PredictionError, match="semcycle calibrate"):
         find_threshold("fpr=0.01", None, "literal", "m")
+
+
+def test_calibrations_from_before_there_were_promises_still_load(tmp_path):
+    old = {"rate": 0.01, "value": 0.07, "gm": 0.07, "wm": 0.06, "csf": None}
+    text = {"preset": "smooth", "source": "five cases", "cases": ["a"], "thresholds": {"smooth": [old]}}
+    (tmp_path / "calibration.json").write_text(json.dumps(text))
+    calibration = Calibration.load(tmp_path)
+    threshold = find_threshold("auto", calibration, "smooth", "m")
+    assert (threshold.value, threshold.grow, threshold.rule) == (0.07, None, "healthy_1")
+    assert calibration.thresholds["smooth"][0].promise is None
 
 
 def test_damaged_calibration_is_refused(run, tmp_path):
