@@ -8,7 +8,14 @@ import pytest
 from semcycle.errors import VolumeError
 from semcycle.prediction import folder as folder_module
 from semcycle.prediction.folder import PredictSettings, predict_files
-from semcycle.prediction.records import is_folder_of_predictions, join_records, read_record, read_summary, write_record
+from semcycle.prediction.records import (
+    is_folder_of_predictions,
+    join_records,
+    read_listed,
+    read_record,
+    read_summary,
+    write_record,
+)
 from semcycle.training.checkpoint import load_checkpoint
 from tests.conftest import ball_brain, make_scan, semcycle
 from tests.prediction.test_folder import OLD, SETTINGS
@@ -33,10 +40,11 @@ def names(out):
 
 
 def test_a_scan_costs_the_same_however_many_are_done(model, scans, tmp_path, monkeypatch):
-    joined = []
-    monkeypatch.setattr(folder_module, "join_records", lambda out: joined.append(out) or join_records(out))
+    calls = []
+    monkeypatch.setattr(folder_module, "join_records", lambda out: calls.append("join") or join_records(out))
+    monkeypatch.setattr(folder_module, "read_listed", lambda out: calls.append("list") or read_listed(out))
     assert predict_files(scans, model, tmp_path, SETTINGS) == []
-    assert joined == [tmp_path]
+    assert calls == ["list", "join"]
     assert names(tmp_path) == list("abcd")
 
 
@@ -93,7 +101,7 @@ def test_a_scan_killed_while_it_was_done_anew_is_not_taken_for_the_old_one(model
     with pytest.raises(KeyboardInterrupt):
         predict_files(only, model, tmp_path, without, draw=kill)
     assert names(tmp_path) == []
-    assert read_record(tmp_path, "a") is None
+    assert read_record(tmp_path, "a", read_listed(tmp_path)) is None
     assert predict_files(only, model, tmp_path, SETTINGS) == []
     assert names(tmp_path) == ["a"]
 
@@ -114,7 +122,7 @@ def test_a_damaged_record_is_made_again(model, scans, tmp_path, content):
 def test_old_entries_and_new_records_stand_together(model, scans, tmp_path):
     out = shutil.copytree(OLD / "predictions", tmp_path / "out")
     assert is_folder_of_predictions(out)
-    assert read_record(out, "ball")["brain_ml"] == 1676.2
+    assert read_record(out, "ball", read_listed(out))["brain_ml"] == 1676.2
     assert predict_files({"a": scans["a"]}, model, out, SETTINGS) == []
     assert names(out) == ["a", "ball"]
     (out / "ball_mask.nii.gz").unlink()

@@ -177,7 +177,7 @@ def test_a_pair_is_done_again_when_either_file_changed(tmp_path, given, other):
 
     def predict():
         assert predict_files({"x": tmp_path / given}, model, tmp_path / "out") == []
-        return read_record(tmp_path / "out", "x")["content"]
+        return read_record(tmp_path / "out", "x", {})["content"]
 
     nib.save(nib.Nifti1Pair(data, affine), tmp_path / "x.img")
     first = predict()

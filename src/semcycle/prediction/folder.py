@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from semcycle.errors import Failure, VolumeError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, write_failures
 from semcycle.prediction.prediction import Prediction, predict_volume
-from semcycle.prediction.records import join_records, read_record, write_record
+from semcycle.prediction.records import join_records, read_listed, read_record, write_record
 from semcycle.training.calibration import Threshold
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.volume import image_files, load_mask, load_volume, save_volume
@@ -71,14 +71,14 @@ def predict_files(
         Scans that failed, also in ``failures.csv``; the others are done.
     """
     how = _settings_hash(checkpoint, settings)
-    head, failures = _head(checkpoint, settings), list[Failure]()
+    head, failures, listed = _head(checkpoint, settings), list[Failure](), read_listed(out)
     try:
         for name, path in scans.items():
             started = time.perf_counter()
             with catch_failure(name, failures):
                 mask = find_brain(name, path)
                 content = _content_hash(path, mask)
-                before = read_record(out, name)
+                before = read_record(out, name, listed)
                 if overwrite or not _is_done(before, content, how, pages=draw is not None):
                     volume = load_volume(path)
                     prediction = predict_volume(

@@ -49,12 +49,23 @@ def write_record(out: Path, run: Mapping[str, Any], scan: Mapping[str, Any]) -> 
     write_json(out / f"{scan['name']}{ENDING}", {"run": run, "scan": scan})
 
 
-def read_record(out: Path, name: str) -> dict[str, Any] | None:
-    """What is known of a scan whose files are all there; ``None`` for one that is not finished."""
+def read_listed(out: Path) -> dict[str, Any]:
+    """What ``run.json`` holds of each scan; in folders of older versions that is all there is."""
+    scans = _read(out / RUN).get("scans")
+    listed = scans if isinstance(scans, list) else []
+    return {str(scan.get("name")): scan for scan in listed if isinstance(scan, dict)}
+
+
+def read_record(out: Path, name: str, listed: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is known of a scan whose files are all there; ``None`` for one that is not finished.
+
+    Args:
+        out: Folder of the predictions.
+        name: The scan's.
+        listed: Of :func:`read_listed`, for a scan without a record of its own; read once for all scans.
+    """
     path = out / f"{name}{ENDING}"
-    if path.is_file():
-        return _check_scan(out, _read(path).get("scan"))
-    return next((scan for scan in _read_scans(out) if scan["name"] == name), None)
+    return _check_scan(out, _read(path).get("scan") if path.is_file() else listed.get(name))
 
 
 def join_records(out: Path) -> None:
@@ -64,7 +75,7 @@ def join_records(out: Path) -> None:
         records = [(path.stat().st_mtime_ns, _read(path)) for path in paths]
         known = {path.name.removesuffix(ENDING) for path in paths}
         scans = [_check_scan(out, record.get("scan")) for _, record in records]
-        scans += [scan for scan in _read_scans(out) if scan["name"] not in known]
+        scans += [_check_scan(out, scan) for name, scan in read_listed(out).items() if name not in known]
         finished = sorted((scan for scan in scans if scan), key=lambda scan: scan["name"])
         heads = [(time, record["run"]) for time, record in records if isinstance(record.get("run"), dict)]
         run = max(heads, key=lambda head: head[0])[1] if heads else _read(out / RUN)
@@ -90,13 +101,6 @@ def _write_summary(path: Path, scans: list[dict[str, Any]]) -> None:
     text = io.StringIO()
     pd.DataFrame(rows, columns=list(_COLUMNS)).to_csv(text, index=False)
     write_bytes(path, text.getvalue().encode())
-
-
-def _read_scans(out: Path) -> list[dict[str, Any]]:
-    """Finished scans that ``run.json`` lists."""
-    scans = _read(out / RUN).get("scans")
-    checked = [_check_scan(out, scan) for scan in scans] if isinstance(scans, list) else []
-    return [scan for scan in checked if scan]
 
 
 def _read(path: Path) -> dict[str, Any]:
