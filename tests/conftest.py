@@ -63,12 +63,12 @@ def ball_cases(tmp_path_factory) -> list[Case]:
 @pytest.fixture(scope="session")
 def ball_store(ball_cases, tmp_path_factory):
     """A finished store of :func:`ball_cases` with tissue maps, 32 x 32 pixels of 7 mm."""
-    from semcycle.store.prepare import prepare
+    from semcycle.store.prepare import prepare_store
     from semcycle.store.slice_store import SliceStore
     from semcycle.tissue.maps import ImportedMaps
 
     folder = tmp_path_factory.mktemp("store") / "store"
-    assert prepare(Listing(ball_cases), folder, SMALL, ImportedMaps(), cohort="manifest") == []
+    assert prepare_store(Listing(ball_cases), folder, SMALL, ImportedMaps(), cohort="manifest") == []
     return SliceStore(folder)
 
 

@@ -5,7 +5,7 @@ import pytest
 from semcycle.cohorts import COHORTS, get_cohort
 from semcycle.errors import LayoutError
 from semcycle.preprocess.pipeline import PreprocessSettings
-from semcycle.store.prepare import prepare
+from semcycle.store.prepare import prepare_store
 from semcycle.store.slice_store import SliceStore
 from semcycle.volume import load_mask, load_volume
 
@@ -46,7 +46,7 @@ def test_every_file_of_the_example_loads_on_one_grid(example):
 def test_the_example_becomes_a_store(example, tmp_path):
     cohort, root = example
     listing = cohort.find_cases(root)
-    assert prepare(listing, tmp_path / "store", COARSE, None, cohort="example") == []
+    assert prepare_store(listing, tmp_path / "store", COARSE, None, cohort="example") == []
     store = SliceStore(tmp_path / "store")
     assert store.case_ids == [case.case_id for case in listing.cases]
     assert sum(store.summary(case)["lesion_ml"] > 0 for case in store.case_ids) == sum(

@@ -1,7 +1,11 @@
 """The house stays in order: rooms import downwards, names mean one thing, and CONTRIBUTING says where things are."""
 
 import ast
+import importlib
+import inspect
 import re
+import subprocess
+import sys
 import tomllib
 from collections import defaultdict
 from pathlib import Path
@@ -13,6 +17,10 @@ SOURCE = ROOT / "src" / "semcycle"
 FILES = sorted(SOURCE.rglob("*.py"))
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 LONGEST = 480
+ROOMS = (
+    *("cohorts", "preprocess", "tissue", "store", "methods"),
+    *("training", "prediction", "scoring", "report", "studies"),
+)
 
 
 def tree(path):
@@ -114,3 +122,29 @@ def test_networks_know_neither_data_nor_losses():
 
 def test_no_room_imports_the_package_face():
     assert [path for path in FILES if "semcycle" in set(imported(path))] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_a_room_exports_is_there(room):
+    module = importlib.import_module(f"semcycle.{room}")
+    for name in getattr(module, "__all__", ()):
+        assert getattr(module, name) is not None
+        assert not inspect.ismodule(getattr(module, name)), f"{name} is a file of {room} and cannot be a name of it too"
+    with pytest.raises(AttributeError, match="no attribute"):
+        _ = module.nothing
+
+
+def test_importing_rooms_loads_no_torch():
+    code = f"import sys\nfor room in {ROOMS}: __import__('semcycle.' + room)\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_python_reference_names_rooms_not_files():
+    page = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: semcycle\.(\S+)$", page, re.MULTILINE) + re.findall(r"from semcycle\.(\S+) import", page)
+    assert len(named) > 20
+    for place in named:
+        parts = place.split(".")
+        assert len(parts) <= 2, place
+        module = importlib.import_module("semcycle" if len(parts) == 1 else f"semcycle.{parts[0]}")
+        assert hasattr(module, parts[-1]) or (SOURCE / f"{place}.py").is_file() or (SOURCE / place).is_dir(), place

@@ -4,7 +4,7 @@ import pytest
 from semcycle.cohorts.base import Listing
 from semcycle.errors import StoreError
 from semcycle.store.augment import AugmentationSettings, augment_stores
-from semcycle.store.prepare import prepare
+from semcycle.store.prepare import prepare_store
 from semcycle.store.slice_store import SliceStore
 from tests.conftest import SMALL
 
@@ -61,7 +61,7 @@ def test_lesions_move_with_the_image(ball_store, tmp_path):
 
 
 def test_stores_with_and_without_tissue_maps_are_not_joined(ball_store, ball_cases, tmp_path):
-    assert prepare(Listing([ball_cases[4]]), tmp_path / "bare", SMALL, None, cohort="manifest") == []
+    assert prepare_store(Listing([ball_cases[4]]), tmp_path / "bare", SMALL, None, cohort="manifest") == []
     bare = SliceStore(tmp_path / "bare")
     healthy = augment_stores([ball_store], tmp_path / "healthy", AugmentationSettings(copies=0), ["h0"])
     for stores in ([healthy, bare], [bare, healthy]):

@@ -4,7 +4,7 @@ import pytest
 from semcycle.cohorts.base import Listing
 from semcycle.errors import StoreError
 from semcycle.store.histogram import store_histogram
-from semcycle.store.prepare import prepare
+from semcycle.store.prepare import prepare_store
 from semcycle.store.slice_store import SliceStore
 from semcycle.volume import load_volume
 from tests.conftest import SMALL, make_scan, write_case
@@ -19,7 +19,7 @@ def test_scans_of_another_scanner_get_the_histogram_of_a_store(ball_store, tmp_p
     brains = {}
     for name, histogram in (("plain", None), ("matched", reference)):
         settings = SMALL.model_copy(update={"histogram": histogram})
-        prepare(Listing([case]), tmp_path / name, settings, None, cohort="manifest")
+        prepare_store(Listing([case]), tmp_path / name, settings, None, cohort="manifest")
         slices = SliceStore(tmp_path / name).load("other")
         brains[name] = np.asarray(slices.image, np.float32)[slices.brain > 0]
     truth = ball_store.load("h0")
@@ -40,6 +40,6 @@ def test_brains_of_few_grey_values_are_no_reference(tmp_path):
     case = write_case(tmp_path, "flat")
     volume = load_volume(case.images["t2"])
     make_scan(case.images["t2"], np.where(volume.data > 0, np.where(volume.data > 500, 2, 1), 0), volume.affine)
-    prepare(Listing([case]), tmp_path / "store", SMALL, None, cohort="manifest")
+    prepare_store(Listing([case]), tmp_path / "store", SMALL, None, cohort="manifest")
     with pytest.raises(StoreError, match="many grey values"):
         store_histogram(SliceStore(tmp_path / "store"))

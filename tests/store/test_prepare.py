@@ -9,7 +9,7 @@ import pytest
 
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, StoreError
-from semcycle.store.prepare import prepare
+from semcycle.store.prepare import prepare_store
 from semcycle.store.slice_store import SliceStore, read_record, voxel_size
 from semcycle.tissue.maps import ImportedMaps
 from semcycle.training.slices import SliceSettings, pack_slices
@@ -43,7 +43,7 @@ class Trouble(ImportedMaps):
 )
 def test_whatever_one_case_does_the_others_are_prepared(ball_cases, tmp_path, error, workers):
     cases = Listing(ball_cases[:4])
-    (failure,) = prepare(cases, tmp_path, SMALL, Trouble(error), cohort="manifest", workers=workers)
+    (failure,) = prepare_store(cases, tmp_path, SMALL, Trouble(error), cohort="manifest", workers=workers)
     assert failure.case_id == "h1"
     assert "\n" not in failure.reason
     assert SliceStore(tmp_path).case_ids == ["h0", "h2", "h3"]
@@ -74,38 +74,38 @@ def test_rerun_keeps_files_and_ends_in_the_same_bytes(ball_cases, tmp_path):
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    prepare(Listing(ball_cases), whole, SMALL, ImportedMaps(), cohort="manifest")
-    prepare(Listing(ball_cases[:2]), killed, SMALL, ImportedMaps(), cohort="manifest")
+    prepare_store(Listing(ball_cases), whole, SMALL, ImportedMaps(), cohort="manifest")
+    prepare_store(Listing(ball_cases[:2]), killed, SMALL, ImportedMaps(), cohort="manifest")
     (killed / "manifest.json").unlink()
     kept = (killed / "h0.safetensors").stat().st_mtime_ns
-    prepare(Listing(ball_cases), killed, SMALL, ImportedMaps(), cohort="manifest", workers=2)
+    prepare_store(Listing(ball_cases), killed, SMALL, ImportedMaps(), cohort="manifest", workers=2)
     assert content(whole) == content(killed)
     assert (killed / "h0.safetensors").stat().st_mtime_ns == kept
 
 
 def test_a_changed_source_is_prepared_again(tmp_path):
     case = write_case(tmp_path, "a")
-    prepare(Listing([case]), tmp_path / "store", SMALL, None, cohort="manifest")
+    prepare_store(Listing([case]), tmp_path / "store", SMALL, None, cohort="manifest")
     before = SliceStore(tmp_path / "store").hash
     write_case(tmp_path, "a", seed=5)
-    prepare(Listing([case]), tmp_path / "store", SMALL, None, cohort="manifest")
+    prepare_store(Listing([case]), tmp_path / "store", SMALL, None, cohort="manifest")
     assert SliceStore(tmp_path / "store").hash != before
 
 
 def test_other_settings_are_refused_and_named(ball_cases, tmp_path):
-    prepare(Listing(ball_cases[:1]), tmp_path / "store", SMALL, None, cohort="manifest")
+    prepare_store(Listing(ball_cases[:1]), tmp_path / "store", SMALL, None, cohort="manifest")
     with pytest.raises(StoreError, match=r"preprocess.size 32, now 48"):
-        prepare(
+        prepare_store(
             Listing(ball_cases[:1]), tmp_path / "store", SMALL.model_copy(update={"size": 48}), None, cohort="manifest"
         )
     with pytest.raises(StoreError, match="tissue.provider none, now maps"):
-        prepare(Listing(ball_cases[:1]), tmp_path / "store", SMALL, ImportedMaps(), cohort="manifest")
+        prepare_store(Listing(ball_cases[:1]), tmp_path / "store", SMALL, ImportedMaps(), cohort="manifest")
 
 
 def test_a_folder_with_other_files_is_left_alone(ball_cases, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(StoreError, match="other files"):
-        prepare(Listing(ball_cases[:1]), tmp_path, SMALL, None, cohort="manifest")
+        prepare_store(Listing(ball_cases[:1]), tmp_path, SMALL, None, cohort="manifest")
 
 
 def test_bad_cases_are_listed_and_the_others_done(tmp_path):
@@ -122,7 +122,7 @@ def test_bad_cases_are_listed_and_the_others_done(tmp_path):
     make_scan(bad["empty"].images["t2"], speck)
     bad["missing"] = Case("missing", "missing", {"t1": t2})
     listing = Listing([good, *bad.values()], [Failure("folder", "no t2")])
-    failures = prepare(listing, tmp_path / "store", SMALL, None, cohort="manifest")
+    failures = prepare_store(listing, tmp_path / "store", SMALL, None, cohort="manifest")
     reasons = {failure.case_id: failure.reason for failure in failures}
     assert set(reasons) == {*bad, "folder"}
     for name, words in {
@@ -142,20 +142,24 @@ def test_bad_cases_are_listed_and_the_others_done(tmp_path):
 def test_nothing_usable_is_an_error(tmp_path):
     case = Case("a", "a", {"t2": tmp_path / "none.nii"})
     with pytest.raises(StoreError, match="at least one usable case"):
-        prepare(Listing([case]), tmp_path / "store", SMALL, None, cohort="manifest")
+        prepare_store(Listing([case]), tmp_path / "store", SMALL, None, cohort="manifest")
 
 
 def test_slice_window_and_brain_mask(tmp_path):
     case = write_case(tmp_path, "a")
-    prepare(Listing([case]), tmp_path / "s", SMALL.model_copy(update={"slices": (8, 12)}), None, cohort="manifest")
+    prepare_store(
+        Listing([case]), tmp_path / "s", SMALL.model_copy(update={"slices": (8, 12)}), None, cohort="manifest"
+    )
     assert SliceStore(tmp_path / "s").load("a").slice_index.tolist() == [8, 9, 10, 11]
     with pytest.raises(StoreError, match="another window"):
-        prepare(Listing([case]), tmp_path / "n", SMALL.model_copy(update={"slices": (90, 99)}), None, cohort="manifest")
+        prepare_store(
+            Listing([case]), tmp_path / "n", SMALL.model_copy(update={"slices": (90, 99)}), None, cohort="manifest"
+        )
     scan = load_volume(case.images["t2"])
     half = scan.data > 0
     half[16:] = False
     masked = Case("a", "a", case.images, case.lesion, make_scan(tmp_path / "half.nii", half, scan.affine))
-    prepare(Listing([masked]), tmp_path / "m", SMALL, None, cohort="manifest")
+    prepare_store(Listing([masked]), tmp_path / "m", SMALL, None, cohort="manifest")
     whole = SliceStore(tmp_path / "s").load("a").record.brain_ml
     assert SliceStore(tmp_path / "m").load("a").record.brain_ml == pytest.approx(whole / 2, rel=0.01)
 
@@ -200,7 +204,7 @@ def test_single_labels_are_the_lesion_and_the_others_never_healthy(labelled, tmp
     stores = {}
     for name, labels in (("all", None), ("core", (4,)), ("none", (7,))):
         settings = SMALL.model_copy(update={"lesion_labels": labels})
-        prepare(Listing([labelled]), tmp_path / name, settings, ImportedMaps(), cohort="manifest")
+        prepare_store(Listing([labelled]), tmp_path / name, settings, ImportedMaps(), cohort="manifest")
         stores[name] = SliceStore(tmp_path / name)
     whole, core, none = (stores[name].load("a") for name in ("all", "core", "none"))
     assert whole.other is None
@@ -220,7 +224,7 @@ def test_single_labels_are_the_lesion_and_the_others_never_healthy(labelled, tmp
 
 
 def test_slices_near_a_lesion_can_be_dropped_too(labelled, tmp_path):
-    prepare(Listing([labelled]), tmp_path / "store", SMALL, ImportedMaps(), cohort="manifest")
+    prepare_store(Listing([labelled]), tmp_path / "store", SMALL, ImportedMaps(), cohort="manifest")
     store = SliceStore(tmp_path / "store")
     index = store.load("a").slice_index
     kept = {
@@ -235,17 +239,17 @@ def test_slices_near_a_lesion_can_be_dropped_too(labelled, tmp_path):
 def test_a_store_made_before_the_newer_options_stays_the_same(ball_cases, tmp_path):
     """Its settings name none of them; preparing again keeps files, hash and manifest."""
     first = ["modality", "size", "pixel_mm", "slices", "bias", "intensity", "percentile", "intensity_scope"]
-    prepare(Listing(ball_cases[:1]), tmp_path / "store", SMALL, None, cohort="manifest")
+    prepare_store(Listing(ball_cases[:1]), tmp_path / "store", SMALL, None, cohort="manifest")
     assert list(json.loads((tmp_path / "store" / "settings.json").read_text())["preprocess"]) == first
     assert list(SliceStore(tmp_path / "store").settings["preprocess"]) == first
     changed = SMALL.model_copy(update={"window": "brain"})
     with pytest.raises(StoreError, match=r"preprocess.window None, now brain"):
-        prepare(Listing(ball_cases[:1]), tmp_path / "store", changed, None, cohort="manifest")
+        prepare_store(Listing(ball_cases[:1]), tmp_path / "store", changed, None, cohort="manifest")
 
 
 def test_predictions_know_the_pixels_of_a_window_that_follows_the_scan(ball_cases, tmp_path):
     settings = SMALL.model_copy(update={"window": "brain"})
-    prepare(Listing(ball_cases[:1]), tmp_path / "store", settings, None, cohort="manifest")
+    prepare_store(Listing(ball_cases[:1]), tmp_path / "store", settings, None, cohort="manifest")
     step, row, column = voxel_size(SliceStore(tmp_path / "store").load("h0").record)
     assert step == 6
     assert row == column != settings.pixel_mm
@@ -261,7 +265,7 @@ def test_real_brats_case(shared_data, tmp_path):
     wanted = ("Brats18_TCIA02_606_1", "Brats18_TCIA10_628_1")
     listing = Listing([case for case in listing.cases if case.case_id in wanted])
     settings = PreprocessSettings(slices=(20, 130))
-    failures = prepare(listing, tmp_path / "s", settings, ImportedMaps(shared_data / "brats-spm"), cohort="brats")
+    failures = prepare_store(listing, tmp_path / "s", settings, ImportedMaps(shared_data / "brats-spm"), cohort="brats")
     store = SliceStore(tmp_path / "s")
     assert failures == []
     assert len(store.summary(wanted[0])["flags"]) >= 3  # SPM lost this one to a large tumour

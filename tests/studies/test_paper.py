@@ -11,7 +11,7 @@ from semcycle.errors import SemcycleError
 from semcycle.methods.base import Reconstructed
 from semcycle.report.posteriors import mean_posteriors, posterior_figure
 from semcycle.store.augment import AugmentationSettings, augment_stores
-from semcycle.store.prepare import prepare
+from semcycle.store.prepare import prepare_store
 from semcycle.store.slice_store import SliceStore
 from semcycle.studies import paper
 from semcycle.studies.paper import ROWS, PaperSettings, paper_split, run_paper
@@ -146,7 +146,7 @@ def test_the_page_names_the_training_cases_and_not_those_of_the_last_test_set(ba
 
 def test_stores_prepared_differently_are_refused_before_any_training(ball_store, ball_cases, tmp_path):
     percentile = SMALL.model_copy(update={"intensity": "median"})
-    assert prepare(Listing([ball_cases[5]]), tmp_path / "other", percentile, None, cohort="manifest") == []
+    assert prepare_store(Listing([ball_cases[5]]), tmp_path / "other", percentile, None, cohort="manifest") == []
     with pytest.raises(SemcycleError, match="other: expected a store prepared like .* got intensity median, not perc"):
         run_paper(ball_store, SliceStore(tmp_path / "other"), tmp_path / "out", PaperSettings())
     assert not (tmp_path / "out").exists()

@@ -21,7 +21,7 @@ from semcycle.prediction.postprocess import make_anomaly_map
 from semcycle.prediction.prediction import predict_volume
 from semcycle.prediction.prior import HealthyPrior
 from semcycle.prediction.reconstruct import reconstruct_slices
-from semcycle.scoring.calibrate import CalibrationSettings, calibrate
+from semcycle.scoring.calibrate import CalibrationSettings, calibrate_model
 from semcycle.scoring.healthy_scans import check_store, read_files, read_store
 from semcycle.scoring.scan_spool import ScanSpool
 from semcycle.training import train
@@ -41,7 +41,7 @@ def run(ball_store, tmp_path_factory):
     torch.set_num_threads(1)
     folder = train(tiny_recipe(), ball_store, ["h0", "h1", "h2"], tmp_path_factory.mktemp("calibrated") / "run")
     settings = CalibrationSettings("literal")
-    calibrate(load_checkpoint(folder), scans_of(ball_store, ["h3", "l0"]), settings, "two balls").save(folder)
+    calibrate_model(load_checkpoint(folder), scans_of(ball_store, ["h3", "l0"]), settings, "two balls").save(folder)
     return folder
 
 
@@ -50,7 +50,9 @@ def healthy_run(run, ball_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("healthy") / "run"
     export_checkpoint(run, folder)
     settings = CalibrationSettings("healthy", grow_rate=0.1, min_ml=0.0)
-    calibrate(load_checkpoint(folder), scans_of(ball_store, ["h3", "l0", "l1"]), settings, "three balls").save(folder)
+    calibrate_model(load_checkpoint(folder), scans_of(ball_store, ["h3", "l0", "l1"]), settings, "three balls").save(
+        folder
+    )
     return folder
 
 
@@ -59,7 +61,7 @@ def test_the_thresholds_are_passed_by_their_share_of_healthy_voxels(run, ball_st
     (scan,) = scans_of(ball_store, ["h3"])
     made = reconstruct_slices(checkpoint.method, scan.x, scan.brain)
     scores = scan.to_native(make_anomaly_map(scan.x, made, scan.brain, "literal", scan.spacing))[scan.inside]
-    alone = calibrate(checkpoint, [scan], CalibrationSettings("literal"), "one ball").calibration
+    alone = calibrate_model(checkpoint, [scan], CalibrationSettings("literal"), "one ball").calibration
     for cut in alone.thresholds["literal"]:
         assert (scores >= cut.value - 1 / 16384).mean() == pytest.approx(cut.rate, abs=0.01)
         assert not cut.promise.kept
@@ -71,12 +73,14 @@ def test_the_thresholds_are_passed_by_their_share_of_healthy_voxels(run, ball_st
 def test_calibration_refuses_seen_subjects_and_unknown_presets(run, ball_store):
     checkpoint = load_checkpoint(run)
     with pytest.raises(SplitError, match="has not seen"):
-        calibrate(checkpoint, scans_of(ball_store, ["h0"]), CalibrationSettings(), "x")
+        calibrate_model(checkpoint, scans_of(ball_store, ["h0"]), CalibrationSettings(), "x")
     with pytest.raises(ScoringError, match="expected a preset"):
-        calibrate(checkpoint, scans_of(ball_store, ["h3"]), CalibrationSettings("nice"), "x")
+        calibrate_model(checkpoint, scans_of(ball_store, ["h3"]), CalibrationSettings("nice"), "x")
     with pytest.raises(ScoringError, match="healthy voxels"):
-        calibrate(checkpoint, [], CalibrationSettings(), "x")
-    allowed = calibrate(checkpoint, scans_of(ball_store, ["h0"] * 12), CalibrationSettings(allow_learned=True), "x")
+        calibrate_model(checkpoint, [], CalibrationSettings(), "x")
+    allowed = calibrate_model(
+        checkpoint, scans_of(ball_store, ["h0"] * 12), CalibrationSettings(allow_learned=True), "x"
+    )
     (promise,) = {cut.promise.why_not for cut in allowed.calibration.thresholds["literal"]}
     assert promise == "the model learned from 12 of the scans"
 
@@ -90,10 +94,12 @@ def test_the_prior_is_learned_kept_and_travels(healthy_run, ball_store, tmp_path
     assert checkpoint.calibration.thresholds["healthy"][0].promise.why_not.startswith("3 scans are too few")
     export_checkpoint(healthy_run, tmp_path)
     assert (tmp_path / "prior.safetensors").read_bytes() == (healthy_run / "prior.safetensors").read_bytes()
-    kept = calibrate(checkpoint, scans_of(ball_store, ["l1"]), CalibrationSettings("healthy", keep_prior=True), "x")
+    kept = calibrate_model(
+        checkpoint, scans_of(ball_store, ["l1"]), CalibrationSettings("healthy", keep_prior=True), "x"
+    )
     assert kept.prior is None
     assert kept.calibration.prior == checkpoint.calibration.prior
-    again = calibrate(checkpoint, scans_of(ball_store, ["l1"]), CalibrationSettings("healthy"), "x")
+    again = calibrate_model(checkpoint, scans_of(ball_store, ["l1"]), CalibrationSettings("healthy"), "x")
     assert not np.array_equal(again.prior.mean, prior.mean)
 
 

@@ -202,10 +202,10 @@ def test_finished_and_foreign_runs_are_not_overwritten(ball_store, trained, tmp_
 
 def test_store_without_tissue_maps_is_refused(ball_cases, tmp_path):
     from semcycle.cohorts.base import Listing
-    from semcycle.store.prepare import prepare
+    from semcycle.store.prepare import prepare_store
     from semcycle.store.slice_store import SliceStore
 
-    prepare(Listing(ball_cases[:2]), tmp_path / "s", SMALL, None, cohort="manifest")
+    prepare_store(Listing(ball_cases[:2]), tmp_path / "s", SMALL, None, cohort="manifest")
     with pytest.raises(StoreError, match="tissue maps"):
         train(tiny_recipe(), SliceStore(tmp_path / "s"), ["h0", "h1"], tmp_path / "run")
 

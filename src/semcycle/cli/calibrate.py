@@ -64,8 +64,7 @@ def calibrate(
     source: Annotated[str, typer.Option(help="The healthy data in words; their names without.")] = "",
 ) -> None:
     """Learn what a model finds in health: its prior, thresholds and mask rules, each with its promise."""
-    from semcycle.scoring.calibrate import CalibrationSettings
-    from semcycle.scoring.calibrate import calibrate as find_cuts
+    from semcycle.scoring.calibrate import CalibrationSettings, calibrate_model
     from semcycle.training.checkpoint import load_checkpoint
     from semcycle.training.shipped import DEFAULT, find_model
 
@@ -82,7 +81,7 @@ def calibrate(
     )
     words = source or f"healthy voxels of {count} scans ({', '.join(path.name for path in healthy)})"
     with progress_over("calibrate", count) as done:
-        calibrated = find_cuts(checkpoint, scans, settings, words, progress=done)
+        calibrated = calibrate_model(checkpoint, scans, settings, words, progress=done)
     if folder:
         _copy_model(checkpoint.folder, folder)
     _print_cuts(calibrated.calibration)

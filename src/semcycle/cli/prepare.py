@@ -38,7 +38,7 @@ def prepare(
     from semcycle.preprocess.pipeline import PreprocessSettings
     from semcycle.report.store_page import quality_report
     from semcycle.store.histogram import store_histogram
-    from semcycle.store.prepare import prepare as prepare_store
+    from semcycle.store.prepare import prepare_store
     from semcycle.store.slice_store import SliceStore
 
     layout = get_cohort(cohort)

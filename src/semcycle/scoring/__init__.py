@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from semcycle.scoring.calibrate import calibrate_model
     from semcycle.scoring.maps import score_maps
     from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
     from semcycle.scoring.metrics.lesions import ComponentRule
@@ -21,6 +22,7 @@ _LAZY = {
     "ScoreTable": "table",
     "ThresholdData": "thresholds",
     "auprc": "metrics.metrics",
+    "calibrate_model": "calibrate",
     "best_dice": "metrics.metrics",
     "count_scores": "metrics.counts",
     "pair_folders": "pairing",
@@ -37,6 +39,7 @@ __all__ = [
     "ThresholdData",
     "auprc",
     "best_dice",
+    "calibrate_model",
     "count_scores",
     "pair_folders",
     "read_list",

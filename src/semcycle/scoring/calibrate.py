@@ -72,7 +72,7 @@ class Calibrated:
         return self.calibration.model_copy(update={"prior": digest}).save(folder)
 
 
-def calibrate(
+def calibrate_model(
     checkpoint: Checkpoint,
     scans: Iterable[HealthyScan],
     settings: CalibrationSettings,

@@ -27,7 +27,7 @@ Job = tuple[Case, Path, PreprocessSettings, TissueProvider | None]
 """Arguments of :func:`prepare_case`."""
 
 
-def prepare(
+def prepare_store(
     listing: Listing,
     folder: Path,
     settings: PreprocessSettings,

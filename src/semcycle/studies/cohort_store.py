@@ -7,7 +7,7 @@ from pathlib import Path
 from semcycle.cohorts import get_cohort
 from semcycle.console import err, progress_over
 from semcycle.preprocess.pipeline import PreprocessSettings
-from semcycle.store.prepare import prepare
+from semcycle.store.prepare import prepare_store
 from semcycle.store.slice_store import MANIFEST, SliceStore
 from semcycle.tissue.base import TissueProvider
 
@@ -39,7 +39,7 @@ def open_store(
     listing = layout.find_cases(root)
     windowed = settings.model_copy(update={"slices": layout.slices})
     with progress_over(f"prepare {cohort}", len(listing.cases)) as done:
-        failures = prepare(listing, folder, windowed, tissue, cohort=cohort, workers=workers, progress=done)
+        failures = prepare_store(listing, folder, windowed, tissue, cohort=cohort, workers=workers, progress=done)
     for failure in failures:
         err.print(f"left out {failure.case_id}: {failure.reason}", markup=False, style="yellow")
     return SliceStore(folder)

@@ -13,7 +13,7 @@ from semcycle.errors import StoreError
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.report.scores_page import report_scores
 from semcycle.report.tables import summary
-from semcycle.store.prepare import prepare
+from semcycle.store.prepare import prepare_store
 from semcycle.store.slice_store import SliceStore
 from semcycle.store.split import Split
 from semcycle.studies.running import run_scoring, run_training
@@ -52,7 +52,7 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 2) -> tuple[pd.DataFram
     listing = get_cohort("manifest").find_cases(cohort)
     with progress_over("prepare", len(listing.cases)) as done:
         provider = tissue_provider("maps")
-        prepare(listing, out / "store", PREPROCESS, provider, cohort="phantom", workers=workers, progress=done)
+        prepare_store(listing, out / "store", PREPROCESS, provider, cohort="phantom", workers=workers, progress=done)
     store = SliceStore(out / "store")
     split = _split_phantoms(store)
     split.save(out / "split.json")
