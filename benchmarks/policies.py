@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.scoring.metrics.counts import ScoreCounts, count_scores, pool
-from semcycle.scoring.metrics.metrics import auprc, best_dice, dice_at, prevalence, threshold_at_fpr
+from semcycle.scoring.metrics.curve import confusion
+from semcycle.scoring.metrics.metrics import auprc, best_dice, dice_of, prevalence, threshold_at_fpr
 
 SUBJECTS, SLICES, VOXELS = 20, 30, 1500
 
@@ -46,8 +47,10 @@ def policies(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> dict[str,
         "AUPRC, all voxels of all slices pooled": auprc(whole),
         "AUPRC, mean over subjects": _mean(auprc, subjects),
         "AUPRC, pooled, slices with lesion only": auprc(pool(bearing)),
-        "Dice at 1 % false positives on healthy voxels, pooled": dice_at(whole, threshold_at_fpr(whole, 0.01)),
-        "Dice at 5 %, pooled": dice_at(whole, threshold_at_fpr(whole, 0.05)),
+        "Dice at 1 % false positives on healthy voxels, pooled": float(
+            dice_of(confusion(whole, threshold_at_fpr(whole, 0.01)))
+        ),
+        "Dice at 5 %, pooled": float(dice_of(confusion(whole, threshold_at_fpr(whole, 0.05)))),
         "best Dice, one threshold chosen on the test cases, pooled": best_dice(whole).value,
         "best Dice, each subject its own threshold, mean": _mean(_best, subjects),
         "best Dice, each slice its own threshold, mean": _mean(_best, bearing),

@@ -37,7 +37,7 @@ def label_components(mask: NDArray[np.bool_], spacing: Spacing) -> tuple[NDArray
     if box is None:
         return labels, np.zeros(0, np.int64)
     count = ndimage.label(mask[box], NEIGHBOURS, output=labels[box])
-    return labels, np.bincount(labels[box].ravel(), minlength=int(count) + 1)[1:]
+    return labels, np.bincount(labels[box][mask[box]], minlength=int(count) + 1)[1:]
 
 
 def check_spacing(spacing: Spacing) -> None:

@@ -1,11 +1,13 @@
 """Maps that wait on disk for their thresholds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from semcycle.errors import ScoringError
 from semcycle.masks import bounding_box
-from semcycle.scoring.cases import CaseFacts, ScoredCase, WaitingCases
+from semcycle.scoring.cases import ScoredCase, WaitingCases
 from semcycle.scoring.metrics.codes import UNIT
 
 SHAPE = (3, 8, 8)
@@ -19,8 +21,7 @@ def make_case(scores, name="c0", seed=0):
     brain[0, 0, 0], brain[0, 0, 1] = True, False
     truth = np.zeros(SHAPE, bool)
     truth[0, 0, :2] = True
-    facts = CaseFacts(name, name, (1.0, 1.0, 1.0), 0.1)
-    return ScoredCase(facts, brain, truth, {KEY: scores, ("b", "raw"): -scores})
+    return ScoredCase(name, name, brain, truth, (1.0, 1.0, 1.0), 0.1, {KEY: scores, ("b", "raw"): -scores})
 
 
 @pytest.mark.parametrize("kind", ["unit", "few values", "many values"])
@@ -32,25 +33,25 @@ def test_a_map_comes_back_at_any_threshold(kind):
         scores = (generator.normal(size=SHAPE) * 50).astype(np.float32)
         others = [(generator.normal(size=SHAPE) * 50).astype(np.float32) for _ in range(700)]
     case = make_case(scores)
-    maps = {KEY: scores} if kind == "unit" else case.maps
-    case = ScoredCase(case.facts, case.brain, case.truth, maps)
+    case = replace(case, maps={KEY: scores}) if kind == "unit" else case
     with WaitingCases(UNIT if kind == "unit" else None) as waiting:
         waiting.append(case)
         for number, other in enumerate(others[1:]):
             waiting.append(make_case(other, f"other{number}", seed=number))
         first = next(iter(waiting))
-        assert first.facts == case.facts
+        assert (first.case, first.lesion_ml, first.maps) == ("c0", 0.1, {})
+        assert waiting.keys(first) == list(case.maps)
         for _ in range(2):  # fitted codes are written back the first time
-            coded = first.coded_map(KEY)
+            cut = waiting.cutter(first, KEY)
             in_brain = scores[case.brain]
             box = bounding_box(case.brain | case.truth)
             for threshold in np.quantile(in_brain, [0.1, 0.5, 0.9]):
                 expected = (case.brain & (scores >= threshold))[box]
-                assert (coded.called(float(threshold)) != expected).mean() < 0.02  # neighbours may share a code
-            assert not coded.called(np.inf).any()
-            assert not coded.called(np.nan).any()
-            np.testing.assert_array_equal(coded.called(-np.inf), coded.region)
-            assert not coded.called(float(in_brain.max()) + 1).any()
+                assert (cut(float(threshold)) != expected).mean() < 0.02  # neighbours may share a code
+            assert not cut(np.inf).any()
+            assert not cut(np.nan).any()
+            np.testing.assert_array_equal(cut(-np.inf), first.brain | first.truth)
+            assert not cut(float(in_brain.max()) + 1).any()
 
 
 def test_a_lesion_outside_the_brain_has_the_lowest_score_of_all_brains():
@@ -59,7 +60,7 @@ def test_a_lesion_outside_the_brain_has_the_lowest_score_of_all_brains():
     with WaitingCases() as waiting:
         waiting.append(make_case(scores))
         waiting.append(low)
-        codes = [case.codes(KEY) for case in waiting]
+        codes = [waiting.codes(case, KEY) for case in waiting]
         lowest = (scores - 100)[low.brain].min()
         for number, each in enumerate(codes):
             missed = each[1]  # the second voxel of the region

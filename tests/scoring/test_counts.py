@@ -12,14 +12,14 @@ from semcycle.prediction.filters import erode, median
 from semcycle.prediction.postprocess import PRESETS, PostProcessing, make_anomaly_map, residual
 from semcycle.scoring.metrics.codes import BINS
 from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
-from semcycle.scoring.metrics.curve import curve
+from semcycle.scoring.metrics.curve import confusion, curve
 from semcycle.scoring.metrics.greedy import greedy_search
 from semcycle.scoring.metrics.metrics import (
     METRICS,
     area_under_roc,
     auprc,
     best_dice,
-    dice_at,
+    dice_of,
     metrics_reading,
     prevalence,
 )
@@ -79,7 +79,7 @@ def test_agreement_with_scikit_learn(seed, size, share, levels):
     assert best.value == pytest.approx(dice.max(), abs=1e-9)
     called = scores >= best.threshold - 1e-9
     assert 2 * (called & truth).sum() / (called.sum() + truth.sum()) == pytest.approx(best.value, abs=1e-9)
-    assert dice_at(counts, best.threshold) == pytest.approx(best.value, abs=1e-9)
+    assert dice_of(confusion(counts, best.threshold)) == pytest.approx(best.value, abs=1e-9)
     assert best.threshold in thresholds.round(9) or best.threshold == pytest.approx(
         thresholds[np.abs(thresholds - best.threshold).argmin()], abs=1e-9
     )
@@ -127,8 +127,8 @@ def test_hand_made_case():
     assert auprc(counts) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
     assert best_dice(counts).value == pytest.approx(4 / 5)
     assert best_dice(counts).threshold == pytest.approx(0.7, abs=1e-4)
-    assert dice_at(counts, 0.85) == pytest.approx(2 / 3)
-    assert dice_at(counts, 1.0) == 0
+    assert dice_of(confusion(counts, 0.85)) == pytest.approx(2 / 3)
+    assert dice_of(confusion(counts, 1.0)) == 0
     assert prevalence(counts) == 0.5
     c = curve(counts)
     np.testing.assert_allclose(c.recall, [0.5, 0.5, 1, 1])

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from semcycle.errors import SemcycleError
-from semcycle.scoring.map_files import read_case
+from semcycle.scoring.map_files import AS_IS, read_case
 from semcycle.scoring.maps import map_steps, score_maps
 from semcycle.scoring.pairing import pair_folders
 from semcycle.scoring.path_list import read_list
@@ -200,9 +200,9 @@ def test_slices_run_from_foot_to_head_whatever_the_orientation(lab):
         turned = nib.load(path).as_reoriented(nib.orientations.axcodes2ornt(("S", "L", "P")))
         nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), path)
     again = read_case(case)
-    for one, other in ((straight.truth, again.truth), (straight.scores["maps"], again.scores["maps"])):
+    for one, other in ((straight.truth, again.truth), (straight.maps["maps", AS_IS], again.maps["maps", AS_IS])):
         np.testing.assert_array_equal(one, other)
-    assert (again.spacing, again.first_slice) == (straight.spacing, straight.first_slice)
+    assert (again.spacing, again.slice_index) == (straight.spacing, straight.slice_index)
 
 
 def test_post_processing_gets_rows_of_its_own(lab):

@@ -160,6 +160,11 @@ def test_thresholds_come_from_other_cases_and_say_so(ball_store):
     rate = value(table, "dark", "fpr_at_healthy_5")
     assert rate["threshold_source"] == "healthy: 5 % FPR on 2 cases (h2, h3) of balls"
     assert 0.01 < rate["value"] < 0.15
+    both = [sources[0], ThresholdData("healthy", ball_store, everyone, "balls")]  # the same cases for both rules
+    again = score_runs(CONTESTANTS, ball_store, ["l0", "h1"], presets=["literal"], thresholds=both, resamples=100)
+    assert value(again, "dark", "dice_at_validation")["threshold"] == validation["threshold"]
+    source = value(again, "dark", "fpr_at_healthy_5")["threshold_source"]
+    assert source == "healthy: 5 % FPR on 1 case (l1) of balls"
     with pytest.raises(SplitError, match=r"balls.*subject-l1 in both.*oracle"):
         score_runs(CONTESTANTS, ball_store, ["l0", "l1"], thresholds=sources[:1])
     with pytest.raises(ScoringError, match="lesion in the validation cases"):

@@ -7,7 +7,8 @@ import pytest
 
 from semcycle.errors import ScoringError, StoreError
 from semcycle.scoring.metrics.counts import ScoreCounts, count_scores
-from semcycle.scoring.metrics.metrics import dice_at
+from semcycle.scoring.metrics.curve import confusion
+from semcycle.scoring.metrics.metrics import dice_of
 from semcycle.scoring.thresholds import RULES, carried_thresholds, oracle_thresholds, set_thresholds, threshold_data
 from semcycle.training.calibration import Calibration, HealthyThreshold, Threshold
 
@@ -87,7 +88,7 @@ def test_a_threshold_that_nothing_reaches_is_infinite_and_finds_nothing():
     counts = count_scores(np.ones(100, np.float32), np.arange(100) < 10)
     threshold = {one.rule: one for one in oracle_thresholds(counts, 1)}["fpr_1"]
     assert threshold == Threshold("fpr_1", float("inf"), threshold.source)
-    assert dice_at(counts, threshold.value) == 0
+    assert dice_of(confusion(counts, threshold.value)) == 0
 
 
 def test_what_cannot_set_a_threshold_is_refused():

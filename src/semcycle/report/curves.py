@@ -12,10 +12,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
-from semcycle.report.canvas import (
-    STYLE,
-    make_figure,
-)
+from semcycle.report.canvas import STYLE, make_figure
 
 Theme = Literal["light", "dark"]
 

@@ -9,10 +9,10 @@ and memory holds one case. The file has no name: it is gone when the process end
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError
 from semcycle.masks import bounding_box
-from semcycle.scoring.metrics.codes import CodeFitter, ScoreCode
+from semcycle.scoring.metrics.codes import BINS, CodeFitter, ScoreCode
 from semcycle.scoring.metrics.metrics import ErrorSums
 from semcycle.types import SliceArray, SliceMask, Spacing, TissueSlices
 
@@ -30,54 +30,43 @@ Key = tuple[str, str]
 """Run and preset."""
 
 
-@dataclass(frozen=True)
-class CaseFacts:
-    """What is known of a case without its voxels.
-
-    Attributes:
-        case: Name.
-        subject: Cases of one subject are resampled together.
-        spacing: Voxel size in mm along ``(S, H, W)``.
-        lesion_ml: Lesion volume.
-        use: Whether it is scored.
-        source: Where it lies, in words, if it sets thresholds.
-        errors: Run -> sums of the reconstruction error; empty for maps without.
-    """
-
-    case: str
-    subject: str
-    spacing: Spacing
-    lesion_ml: float
-    use: Use = "test"
-    source: str = ""
-    errors: Mapping[str, ErrorSums] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class ScoredCase:
     """A case with its maps, as `semcycle score` makes and `semcycle evaluate` reads them.
 
     Attributes:
-        facts: What is known of it.
+        case: Name.
+        subject: Cases of one subject are resampled together.
         brain: ``(S, H, W)``.
         truth: ``(S, H, W)`` lesion.
-        maps: Run and preset -> scores ``(S, H, W)``. What lies outside the brain is not looked at: lesions there are
+        spacing: Voxel size in mm along these axes.
+        lesion_ml: Lesion volume.
+        maps: Run and preset -> scores ``(S, H, W)``. Outside the brain they are not looked at: lesions there are
             missed.
+        use: Whether it is scored.
+        source: Where it lies, in words, if it sets thresholds.
+        errors: Run -> sums of the reconstruction error; empty for maps without.
         image: ``(S, H, W)`` in [0, 1], for pictures; ``None`` draws the brain grey.
         slice_index: Of the slices in the scan, from the foot.
         made: Run -> reconstruction ``(S, H, W)`` and tissue ``(S, 3, H, W)`` to be shown, where it has them.
     """
 
-    facts: CaseFacts
+    case: str
+    subject: str
     brain: SliceMask
     truth: SliceMask
+    spacing: Spacing
+    lesion_ml: float
     maps: Mapping[Key, SliceArray]
+    use: Use = "test"
+    source: str = ""
+    errors: Mapping[str, ErrorSums] = field(default_factory=dict)
     image: SliceArray | None = None
     slice_index: Sequence[int] = ()
     made: Mapping[str, tuple[SliceArray | None, TissueSlices | None]] = field(default_factory=dict)
 
 
-class WaitingCases:
+class WaitingCases(AbstractContextManager["WaitingCases"]):
     """The cases of an evaluation on disk, in the box around brain and lesion; a context manager.
 
     Args:
@@ -89,27 +78,26 @@ class WaitingCases:
         self._given = code
         self._folder = folder
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 closed by __exit__
-        self._cases: list[tuple[CaseFacts, tuple[int, ...], int, dict[Key, int]]] = []
+        self._cases: list[tuple[ScoredCase, tuple[int, ...], int]] = []
+        self._places: dict[tuple[Use, str, Key], int] = {}
         self._fitters: dict[Key, CodeFitter] = {}
         self._lowest: dict[Key, np.float32] = {}
         self._codes: dict[Key, ScoreCode] = {}
-        self._coded: set[tuple[Key, int]] = set()
+        self._coded: set[tuple[Use, str, Key]] = set()
 
-    def __enter__(self) -> WaitingCases:
-        """Nothing to open."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Delete the file."""
         self._file.close()
 
-    def __iter__(self) -> Iterator[WaitingCase]:
-        """The cases in the order in which they came."""
-        for facts, shape, start, places in self._cases:
+    def __iter__(self) -> Iterator[ScoredCase]:
+        """The cases in the order in which they came, masks cut to the box, without maps and pictures."""
+        for case, shape, start in self._cases:
             flags = self._read(start, np.uint8, int(np.prod(shape))).reshape(shape)
-            yield WaitingCase(facts, flags & 1 > 0, flags & 2 > 0, places, self)
+            yield replace(case, brain=flags & 1 > 0, truth=flags & 2 > 0)
+
+    def keys(self, case: ScoredCase) -> list[Key]:
+        """Of which runs and presets a case has maps."""
+        return [key for use, name, key in self._places if (use, name) == (case.use, case.case)]
 
     def append(self, case: ScoredCase) -> None:
         """Write a case's masks and scores.
@@ -122,18 +110,19 @@ class WaitingCases:
         region = brain | truth
         inside = brain[region]
         start = self._write(brain + 2 * truth.astype(np.uint8))
-        places = {}
+        nothing = np.zeros(0, bool)
+        facts = replace(case, brain=nothing, truth=nothing, maps={}, image=None, made={})
+        self._cases.append((facts, brain.shape, start))
         for key, scores in case.maps.items():
-            values = scores[box][region]
+            place, values = (case.use, case.case, key), scores[box][region]
             if self._given is not None:
-                places[key] = self._write(self._given.encode(np.where(inside, values, 0)))
-                self._coded.add((key, places[key]))
+                self._places[place] = self._write(self._given.encode(np.where(inside, values, 0)))
+                self._coded.add(place)
                 continue
             known = values[inside]
             self._fitters.setdefault(key, CodeFitter()).add(known)
             self._lowest[key] = min(self._lowest.get(key, np.float32(np.inf)), known.min(initial=np.inf))
-            places[key] = self._write(np.where(inside, values, np.float32(np.nan)).astype(np.float32))
-        self._cases.append((case.facts, brain.shape, start, places))
+            self._places[place] = self._write(np.where(inside, values, np.float32(np.nan)).astype(np.float32))
 
     def code(self, key: Key) -> ScoreCode:
         """Of a run and preset, once all cases are here."""
@@ -141,15 +130,28 @@ class WaitingCases:
             self._codes[key] = self._given or self._fitters[key].fit()
         return self._codes[key]
 
-    def codes(self, key: Key, place: int, size: int) -> NDArray[np.uint16]:
-        """Codes ``(N,)`` of a map; lesions outside the brain have that of the lowest score in any brain."""
-        if (key, place) in self._coded:
-            return self._read(place, np.uint16, size)
-        values = self._read(place, np.float32, size)
+    def codes(self, case: ScoredCase, key: Key) -> NDArray[np.uint16]:
+        """Codes of a map in brain and lesion ``(N,)``; lesions outside the brain have that of the lowest score."""
+        place, size = (case.use, case.case, key), int(np.count_nonzero(case.brain | case.truth))
+        if place in self._coded:
+            return self._read(self._places[place], np.uint16, size)
+        values = self._read(self._places[place], np.float32, size)
         codes = self.code(key).encode(np.where(np.isnan(values), self._lowest[key], values))
-        self._write(codes, place)
-        self._coded.add((key, place))
+        self._write(codes, self._places[place])
+        self._coded.add(place)
         return codes
+
+    def cutter(self, case: ScoredCase, key: Key) -> Callable[[float], SliceMask]:
+        """Cuts a map at thresholds: ``(S, H, W)``, true where the score is at least that; nothing at NaN."""
+        region = case.brain | case.truth
+        codes, code = np.zeros(region.shape, np.uint16), self.code(key)
+        codes[region] = self.codes(case, key)
+
+        def called(threshold: float) -> SliceMask:
+            first = code.first_code(threshold) if threshold < np.inf else BINS
+            return (codes >= first) & region
+
+        return called
 
     def _read(self, start: int, kind: Any, size: int) -> NDArray[Any]:
         self._file.seek(start)
@@ -167,56 +169,3 @@ class WaitingCases:
             msg = f"{where}: expected room for {array.nbytes / 1e6:.0f} MB more of scores, got {error}; {remedy}"
             raise ScoringError(msg) from error
         return place
-
-
-@dataclass(frozen=True, eq=False)
-class WaitingCase:
-    """A case read back.
-
-    Attributes:
-        facts: What is known of it.
-        brain: ``(S, H, W)`` within the box.
-        truth: Same shape.
-        places: Run and preset -> where its codes are.
-        cases: All.
-    """
-
-    facts: CaseFacts
-    brain: SliceMask
-    truth: SliceMask
-    places: Mapping[Key, int]
-    cases: WaitingCases
-
-    def codes(self, key: Key) -> NDArray[np.uint16]:
-        """Codes of a map in brain and lesion ``(N,)``."""
-        region = self.brain | self.truth
-        return self.cases.codes(key, self.places[key], int(np.count_nonzero(region)))
-
-    def coded_map(self, key: Key) -> CodedMap:
-        """A map that can be cut at thresholds."""
-        region = self.brain | self.truth
-        codes = np.zeros(region.shape, np.uint16)
-        codes[region] = self.codes(key)
-        return CodedMap(codes, region, self.cases.code(key))
-
-
-@dataclass(frozen=True, eq=False)
-class CodedMap:
-    """A map to be cut at thresholds.
-
-    Attributes:
-        codes: ``(S, H, W)``.
-        region: ``(S, H, W)`` brain and lesion.
-        code: Of the codes.
-    """
-
-    codes: NDArray[np.uint16]
-    region: SliceMask
-    code: ScoreCode
-
-    def called(self, threshold: float) -> SliceMask:
-        """``(S, H, W)``: true where the score is at least that; nothing at a threshold of infinity or NaN."""
-        if not threshold < np.inf:
-            return np.zeros_like(self.region)
-        called = self.codes >= self.code.first_code(threshold)
-        return called & self.region

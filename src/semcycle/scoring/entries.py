@@ -1,4 +1,4 @@
-"""Entries: what is kept of one run under one preset, no voxel, only counts of every case: rows are made of them."""
+"""Entries: what is kept of one run under one preset: no voxel, only counts of every case. All rows come from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semcycle.errors import ScoringError
 from semcycle.scoring.metrics.counts import ScoreCounts, pool
 from semcycle.scoring.metrics.curve import Confusion, Values, confusion, curve
 from semcycle.scoring.metrics.lesions import LesionCounts
@@ -71,14 +70,7 @@ class Entry:
 
     @cached_property
     def counts(self) -> ScoreCounts:
-        """Of all cases together.
-
-        Raises:
-            ScoringError: There is no case, or codes differ.
-        """
-        if not self.cases:
-            msg = f"{self.run}: expected cases to pool, got none"
-            raise ScoringError(msg)
+        """Of all cases together."""
         return pool([case.counts for case in self.cases])
 
     @cached_property

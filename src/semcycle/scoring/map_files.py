@@ -4,17 +4,14 @@ Rules, each an error of its case that names the file:
 
 - All files share shape and affine with the truth (0.1 voxel at the corners).
 - Truth holds labels: whole numbers from 0, any but 0 is lesion. Fractions are refused, as 0.5 and 0 are both used to
-cut them.
-  No lesion at all is a healthy case; nothing but lesion in the brain is refused.
+  cut them. No lesion at all is a healthy case; nothing but lesion in the brain is refused.
 - Brain: any value but 0 is inside. Without a mask (`--brain none`) the whole grid counts.
 - Scores are taken as float32, of any range and sign, constant or not. NaN and infinities outside the brain are ignored,
-inside
-  they are refused. Lesion voxels outside the brain have no score.
+  inside they are refused. Lesion voxels outside the brain have no score.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +20,22 @@ from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError, VolumeError
 from semcycle.masks import bounding_box
+from semcycle.scoring.cases import ScoredCase
 from semcycle.scoring.pairing import MapCase
-from semcycle.types import SliceArray, SliceMask, Spacing
+from semcycle.types import SliceArray, SliceMask, VoxelMask
 from semcycle.volume import Volume, load_like, load_map, load_mask, ras_spacing, to_ras
 
+AS_IS = "as_is"
+"""Preset of maps that are scored as they are."""
 NEAR = 1e-3
 """How far a label may be from a whole number: scale factors in headers round."""
 
 
-@dataclass(frozen=True)
-class MapVoxels:
-    """A case as axial slices, from foot to head, cut to the box around brain and lesion.
+def read_case(case: MapCase) -> ScoredCase:
+    """Read and check everything of a case: axial slices from foot to head, cut to the box around brain and lesion.
 
-    Attributes:
-        truth: ``(S, H, W)``.
-        brain: ``(S, H, W)``.
-        scores: Method -> ``(S, H, W)`` float32, 0 outside the brain.
-        spacing: Voxel size in mm along these axes.
-        voxel_ml: Volume of a voxel.
-        first_slice: Index of the first one in the scan.
-        image: ``(S, H, W)`` scan, for pictures.
-    """
-
-    truth: SliceMask
-    brain: SliceMask
-    scores: dict[str, SliceArray]
-    spacing: Spacing
-    voxel_ml: float
-    first_slice: int = 0
-    image: SliceArray | None = None
-
-
-def read_case(case: MapCase) -> MapVoxels:
-    """Read and check everything of a case.
+    Returns:
+        Its maps are those of the preset ``AS_IS``, 0 outside the brain.
 
     Raises:
         VolumeError: A file is missing or unreadable, or holds what the module's rules refuse.
@@ -63,7 +43,7 @@ def read_case(case: MapCase) -> MapVoxels:
         ScoringError: The brain is empty or nothing but lesion.
     """
     like = load_map(case.truth)
-    truth = _labels(like) != 0
+    truth = _lesion(like)
     brain = np.ones(like.shape, bool) if case.brain is None else load_mask(case.brain, like, "brain mask")
     if not brain.any():
         msg = f"{case.brain}: expected a brain mask with voxels inside, got an empty one; check the mask"
@@ -71,8 +51,8 @@ def read_case(case: MapCase) -> MapVoxels:
     if truth[brain].all():
         where = case.brain or "the whole grid"
         msg = (
-            f"{case.truth}: expected healthy voxels beside the lesion, got lesion in all of {where}; is it a brain "
-            "mask?"
+            f"{case.truth}: expected healthy voxels beside the lesion, got lesion in all of {where}; "
+            "is it a brain mask?"
         )
         raise ScoringError(msg)
     box = bounding_box(_slices(brain | truth, like))
@@ -81,19 +61,32 @@ def read_case(case: MapCase) -> MapVoxels:
         return np.ascontiguousarray(_slices(data, like)[box])
 
     brain, truth = cut(brain), cut(truth)
-    scores = {}
-    for method, path in case.predictions.items():
-        scores[method] = _scores(cut(load_like(path, like, "anomaly map", finite=False)), brain, path, case.brain)
+    maps = {
+        (method, AS_IS): _scores(cut(load_like(path, like, "anomaly map", finite=False)), brain, path, case.brain)
+        for method, path in case.predictions.items()
+    }
     k, j, i = ras_spacing(like.affine)[::-1]
-    return MapVoxels(
-        truth=truth,
+    first = box[0].start if box else 0
+    return ScoredCase(
+        case=case.case,
+        subject=case.subject,
         brain=brain,
-        scores=scores,
+        truth=truth,
         spacing=(k, j, i),
-        voxel_ml=like.voxel_ml,
-        first_slice=box[0].start if box else 0,
-        image=None if case.image is None else np.nan_to_num(cut(load_like(case.image, like, "image", finite=False))),
+        lesion_ml=float(truth.sum()) * like.voxel_ml,
+        maps=maps,
+        use=case.use,
+        source="" if case.use == "test" else f"the list's {case.use} rows",
+        image=None if case.image is None else _image(cut(load_like(case.image, like, "image", finite=False)), brain),
+        slice_index=range(first, first + len(truth)),
     )
+
+
+def _image(data: SliceArray, brain: SliceMask) -> SliceArray:
+    """In [0, 1], for pictures."""
+    data = np.nan_to_num(data)
+    white = max(float(np.percentile(data[brain], 99.8)), 1e-9)
+    return np.clip(data / np.float32(white), 0, 1)
 
 
 def _slices(data: NDArray[Any], like: Volume) -> NDArray[Any]:
@@ -101,16 +94,19 @@ def _slices(data: NDArray[Any], like: Volume) -> NDArray[Any]:
     return to_ras(data, like.affine).transpose(2, 1, 0)
 
 
-def _labels(truth: Volume) -> NDArray[np.float32]:
-    rounded = np.rint(truth.data)
-    if not np.isfinite(truth.data).all() or truth.data.min() < -NEAR or np.abs(truth.data - rounded).max() > NEAR:
+def _lesion(truth: Volume) -> VoxelMask:
+    marked = truth.data != 0
+    values = truth.data[marked]  # a few in a hundred voxels, NaN among them
+    whole = np.rint(values)
+    if not np.isfinite(values).all() or values.min(initial=0) < -NEAR or np.abs(values - whole).max(initial=0) > NEAR:
         low, high = np.nanmin(truth.data), np.nanmax(truth.data)
         msg = (
-            f"{truth.source}: expected lesion labels (whole numbers from 0), got values from {low:g} to {high:g}; cut "
-            "them to 0 and 1 first"
+            f"{truth.source}: expected lesion labels (whole numbers from 0), got values from {low:g} to {high:g}; "
+            "cut them to 0 and 1 first"
         )
         raise VolumeError(msg)
-    return rounded
+    marked[marked] = whole != 0
+    return marked
 
 
 def _scores(data: SliceArray, brain: SliceMask, path: Path, mask: Path | None) -> SliceArray:

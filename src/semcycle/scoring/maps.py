@@ -7,25 +7,23 @@ compared on the same cases.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semcycle.config import change_settings
 from semcycle.errors import Failure, ScoringError, SemcycleError
 from semcycle.prediction.postprocess import PostProcessing, process_map
-from semcycle.scoring.cases import CaseFacts, Key, ScoredCase
-from semcycle.scoring.map_files import MapVoxels, read_case
+from semcycle.scoring.cases import ScoredCase
+from semcycle.scoring.map_files import AS_IS, read_case
 from semcycle.scoring.metrics.lesions import ComponentRule
-from semcycle.scoring.pairing import MapCase, Pairing
+from semcycle.scoring.pairing import Pairing
 from semcycle.scoring.score import score_cases
 from semcycle.scoring.table import ScoreTable
 from semcycle.scoring.thresholds import SOURCES, check_apart
 from semcycle.training.calibration import Threshold
 
-AS_IS = "as_is"
-"""Preset of maps that are scored as they are."""
 PICTURES = 12
 """Cases that get a picture."""
 
@@ -61,7 +59,7 @@ def score_maps(
     steps = {preset: map_steps(preset) for preset in presets}
     tested = {case.subject for case in pairing.cases if case.use == "test"}
     for use in SOURCES:
-        check_apart(use, _source(use), tested, {case.subject for case in pairing.cases if case.use == use})
+        check_apart(use, "list", tested, {case.subject for case in pairing.cases if case.use == use})
     failures = list(pairing.failures)
     brought = {
         (method, preset): [Threshold("given", value, f"given: {value:g} by the user")]
@@ -99,57 +97,38 @@ def map_steps(preset: str) -> PostProcessing:
     return steps
 
 
-def _process(voxels: MapVoxels, steps: Mapping[str, PostProcessing]) -> dict[Key, NDArray[np.float32]]:
+def _process(case: ScoredCase, steps: Mapping[str, PostProcessing]) -> ScoredCase:
     """Every method's map under every preset; filters take the case's lowest score, or 0, for what they blank."""
     maps = {}
-    for method, scores in voxels.scores.items():
-        floor = min(scores[voxels.brain].min(), np.float32(0))
+    for (method, _), scores in case.maps.items():
+        floor = min(scores[case.brain].min(), np.float32(0))
         for preset, step in steps.items():
             if step == PostProcessing():
                 maps[method, preset] = scores
                 continue
-            shifted = np.where(voxels.brain, scores - floor, np.float32(0))
+            shifted = np.where(case.brain, scores - floor, np.float32(0))
             level = {"component_level": step.component_level - float(floor)}
-            done = process_map(shifted, voxels.brain, step.model_copy(update=level), voxels.spacing)
-            maps[method, preset] = np.where(voxels.brain, done + floor, np.float32(0))
-    return maps
-
-
-def _source(use: str) -> str:
-    return f"the list's {use} rows"
+            done = process_map(shifted, case.brain, step.model_copy(update=level), case.spacing)
+            maps[method, preset] = np.where(case.brain, done + floor, np.float32(0))
+    return replace(case, maps=maps)
 
 
 def _cases(
-    pairing: Pairing,
-    steps: Mapping[str, PostProcessing],
-    failures: list[Failure],
-    progress: Callable[[str], None],
+    pairing: Pairing, steps: Mapping[str, PostProcessing], failures: list[Failure], progress: Callable[[str], None]
 ) -> Iterator[ScoredCase]:
     """The test cases, then those that thresholds are set on; what fails is added to the failures."""
     scored = 0
     for use in ("test", *SOURCES):
         for case in (case for case in pairing.cases if case.use == use):
             try:
-                made = _make_case(case, read_case(case), steps)
+                scored_case = _process(read_case(case), steps)
             except SemcycleError as error:
                 failures.append(Failure(case.case, str(error)))
             else:
-                yield made
+                yield scored_case
                 scored += use == "test"
             progress(case.case)
         if not scored:
             detail = f"the first failed with: {failures[0].reason}" if failures else "all are used for thresholds"
             msg = f"expected test cases to score, got none; {detail}"
             raise ScoringError(msg)
-
-
-def _make_case(case: MapCase, voxels: MapVoxels, steps: Mapping[str, PostProcessing]) -> ScoredCase:
-    image = None
-    if voxels.image is not None:
-        white = max(float(np.percentile(voxels.image[voxels.brain], 99.8)), 1e-9)
-        image = np.clip(voxels.image / np.float32(white), 0, 1)
-    lesion_ml = float(voxels.truth.sum()) * voxels.voxel_ml
-    source = "" if case.use == "test" else _source(case.use)
-    facts = CaseFacts(case.case, case.subject, voxels.spacing, lesion_ml, case.use, source)
-    index = range(voxels.first_slice, voxels.first_slice + len(voxels.truth))
-    return ScoredCase(facts, voxels.brain, voxels.truth, _process(voxels, steps), image, index)

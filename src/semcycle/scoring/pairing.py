@@ -1,12 +1,11 @@
 """Which map belongs to which truth: folders matched by case name.
 
 A file's case is its name without image suffix and without endings that say what it is (``_anomaly``, ``_seg``,
-``_mask``,
-``_brain``, ``_t2`` and the like): ``a01_t2_anomaly.nii.gz`` and ``a01_seg.nii.gz`` are both of case ``a01``. Where such
-names repeat in several folders (``a01/truth.nii.gz``, ``b02/truth.nii.gz``), the folder is the case. The truth names
-the cases; another file is of the case with its name, or else of the case with the longest name that its own begins with
-(``a01-mymodel.nii.gz``). Of several candidates the one whose ending says that it is wanted is taken; no or several
-candidates are a failure of that case.
+``_mask``, ``_brain``, ``_t2`` and the like): ``a01_t2_anomaly.nii.gz`` and ``a01_seg.nii.gz`` are both of case ``a01``.
+Where such names repeat in several folders (``a01/truth.nii.gz``, ``b02/truth.nii.gz``), the folder is the case. The
+truth names the cases; another file is of the case with its name, or else of the case with the longest name that its own
+begins with (``a01-mymodel.nii.gz``). Of several candidates the one whose ending says that it is wanted is taken; no or
+several candidates are a failure of that case.
 """
 
 from __future__ import annotations
@@ -84,14 +83,15 @@ def pair_folders(
             return {case: [place] for case in truths}
         return _of_cases(_by_case(place), truths)
 
-    found = {method: of_cases(folder) for method, folder in predictions.items()}
+    maps_of = {method: of_cases(folder) for method, folder in predictions.items()}
     brains = of_cases(brain) if brain else None
     images = of_cases(image) if image else {}
     cases, failures = [], []
     for case, files in truths.items():
         try:
             maps = {
-                method: _choose(some.get(case, []), "prediction", predictions[method]) for method, some in found.items()
+                method: _choose(by_case.get(case, []), "prediction", predictions[method])
+                for method, by_case in maps_of.items()
             }
             labels = _choose(files, "truth", truth)
             mask = None if brains is None or brain is None else _choose(brains.get(case, []), "brain", brain)
@@ -100,18 +100,18 @@ def pair_folders(
             cases.append(MapCase(case, labels, maps, mask, scan, case))
         except ScoringError as error:
             failures.append(Failure(case, str(error)))
-    for method, some in found.items():
-        for name in sorted(some.keys() - truths.keys()):
+    for method, by_case in maps_of.items():
+        for name in sorted(by_case.keys() - truths.keys()):
             reason = (
-                f"{some[name][0]}: expected a truth of case {name} in {truth}, found none; add it or take the map of "
-                f"{method} away"
+                f"{by_case[name][0]}: expected a truth of case {name} in {truth}, found none; add it or take the map "
+                f"of {method} away"
             )
             failures.append(Failure(name, reason))
     if not cases:
         reasons = f"the first with: {failures[0].reason}" if failures else "no truth"
         msg = (
-            f"{truth}: expected cases with a truth and a map each, got none complete, {reasons}; or list the paths in "
-            "a CSV"
+            f"{truth}: expected cases with a truth and a map each, got none complete, {reasons}; "
+            "or list the paths in a CSV"
         )
         raise ScoringError(msg)
     return Pairing(list(predictions), cases, sorted(failures, key=lambda failure: failure.case_id))
@@ -141,30 +141,30 @@ def _by_case(place: Path) -> dict[str, list[Path]]:
     if not files:
         msg = f"{place}: expected a folder (or pattern) with NIfTI files, found none; check the path"
         raise ScoringError(msg)
-    found = _grouped(files, case_name)
-    if any(len({file.parent for file in some}) > 1 for some in found.values()):
-        found = _grouped(files, lambda file: file.parent.name)
-    return found
+    by_case = _grouped(files, case_name)
+    if any(len({file.parent for file in group}) > 1 for group in by_case.values()):
+        by_case = _grouped(files, lambda file: file.parent.name)
+    return by_case
 
 
 def _grouped(files: Sequence[Path], name: Callable[[Path], str]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
+    groups: dict[str, list[Path]] = {}
     for file in files:
-        found.setdefault(name(file), []).append(file)
-    return found
+        groups.setdefault(name(file), []).append(file)
+    return groups
 
 
 def _of_cases(files: Mapping[str, list[Path]], cases: Mapping[str, object]) -> dict[str, list[Path]]:
     """Files under the names of the cases they belong to; those of no case keep their own."""
-    found: dict[str, list[Path]] = {name: list(files[name]) for name in files if name in cases}
+    by_case: dict[str, list[Path]] = {name: list(files[name]) for name in files if name in cases}
     for name in sorted(files.keys() - cases.keys()):
         begins = [case for case in cases if name.startswith(case) and not name[len(case)].isalnum()]
         longest = max(begins, key=len, default=None)
         if longest is None:
-            found[name] = list(files[name])
+            by_case[name] = list(files[name])
         elif longest not in files:  # a file of exactly that name comes first
-            found.setdefault(longest, []).extend(files[name])
-    return found
+            by_case.setdefault(longest, []).extend(files[name])
+    return by_case
 
 
 def _choose(files: Sequence[Path], what: str, place: Path) -> Path:

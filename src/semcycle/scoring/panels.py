@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -75,38 +75,23 @@ def draw_panel(case: ScoredCase) -> Panel | None:
             runs[run] = RunPanel(reconstruction, tissue, {})
         runs[run].scores[preset] = scores[shown].copy()
     index = case.slice_index[shown] if len(case.slice_index) else shown
-    return Panel(case.facts.case, int(index), x.copy(), brain.copy(), case.truth[shown].copy(), runs)
+    return Panel(case.case, int(index), x.copy(), brain.copy(), case.truth[shown].copy(), runs)
 
 
-def rescale_panels(panels: Sequence[Panel], counts: Mapping[Key, ScoreCounts]) -> list[Panel]:
-    """Bring scores of any range to [0, 1]: 0 is the median outside lesions, 1 what one voxel in a thousand passes.
+def rescale_panels(panels: Sequence[Panel], counts: Mapping[Key, ScoreCounts]) -> None:
+    """Bring scores of any range to [0, 1]: from the median outside lesions to what one such voxel in 1000 passes.
 
     Args:
-        panels: Of maps in their own range.
+        panels: Of maps in their own range; changed.
         counts: Run and preset -> all test cases together.
     """
     ranges = {key: _shown_range(pooled) for key, pooled in counts.items()}
-    return [
-        replace(
-            panel,
-            runs={
-                name: replace(
-                    run,
-                    scores={
-                        preset: _rescale(scores, panel.brain, *ranges[name, preset])
-                        for preset, scores in run.scores.items()
-                    },
-                )
-                for name, run in panel.runs.items()
-            },
-        )
-        for panel in panels
-    ]
-
-
-def _rescale(scores: NDArray[np.float32], brain: NDArray[np.bool_], low: float, high: float) -> NDArray[np.float32]:
-    scaled = np.clip((scores.astype(np.float64) - low) / (high - low), 0, 1)
-    return np.where(brain, scaled, 0).astype(np.float32)
+    for panel in panels:
+        for name, run in panel.runs.items():
+            for preset, scores in run.scores.items():
+                low, high = ranges[name, preset]
+                scaled = np.clip((scores.astype(np.float64) - low) / (high - low), 0, 1)
+                run.scores[preset] = np.where(panel.brain, scaled, 0).astype(np.float32)
 
 
 def _shown_range(counts: ScoreCounts) -> tuple[float, float]:

@@ -7,9 +7,8 @@ A row a case and method; paths are relative to the CSV, or absolute::
     a01,theirs,other/a01.nii.gz,truth/a01.nii.gz,brain/a01.nii.gz,scans/a01_t2.nii.gz,alice,test
 
 ``case``, ``prediction`` and ``truth`` are needed, ``brain`` too unless the whole grid counts. ``subject`` is the case,
-``method`` is
-``map`` and ``use`` is ``test`` where they are not given. Rows used for ``validation`` or ``healthy`` only set
-thresholds.
+``method`` is ``map`` and ``use`` is ``test`` where they are not given. Rows used for ``validation`` or ``healthy`` only
+set thresholds.
 """
 
 from __future__ import annotations
@@ -44,10 +43,8 @@ def read_list(path: Path, *, whole_grid: bool = False) -> Pairing:
             msg = f"{path}: row {line}: expected a case and its truth, got an empty cell; fill it"
             raise ScoringError(msg)
         if method in rows.setdefault(row["case"], {}):
-            msg = (
-                f"{path}: row {line}: expected one row a case and method, got {row['case']!r} of {method!r} again; "
-                "remove one"
-            )
+            got = f"{row['case']!r} of {method!r}"
+            msg = f"{path}: row {line}: expected one row a case and method, got {got} again; remove one"
             raise ScoringError(msg)
         rows[row["case"]][method] = row
         methods[method] = None

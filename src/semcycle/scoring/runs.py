@@ -11,7 +11,7 @@ from semcycle.errors import ScoringError, SplitError
 from semcycle.methods.base import Reconstructed
 from semcycle.prediction.postprocess import make_anomaly_map
 from semcycle.prediction.prior import HealthyPrior
-from semcycle.scoring.cases import CaseFacts, Key, ScoredCase, Use
+from semcycle.scoring.cases import Key, ScoredCase, Use
 from semcycle.scoring.metrics.codes import UNIT
 from semcycle.scoring.metrics.metrics import ErrorSums
 from semcycle.scoring.score import score_cases
@@ -91,10 +91,7 @@ def score_runs(
 
 
 def _check(
-    contestants: Sequence[Contestant],
-    store: SliceStore,
-    case_ids: Sequence[str],
-    thresholds: Sequence[ThresholdData],
+    contestants: Sequence[Contestant], store: SliceStore, case_ids: Sequence[str], thresholds: Sequence[ThresholdData]
 ) -> None:
     names = [one.name for one in contestants]
     if len(set(names)) < len(names):
@@ -145,12 +142,26 @@ def _make_case(
     maps: dict[Key, SliceArray] = {}
     errors, shown = {}, {}
     for one in contestants:
-        made = one.reconstruct(x, brain)
-        errors[one.name] = _sum_errors(x, made.image, brain, lesion)
-        shown[one.name] = (None if one.method == UNTRAINED else made.image, made.tissue)
-        maps |= {(one.name, preset): make_anomaly_map(x, made, brain, preset, spacing, one.prior) for preset in presets}
-    facts = CaseFacts(name, store.subject(name), spacing, float(case.record.lesion_ml), use, source, errors)
-    return ScoredCase(facts, brain, lesion, maps, x, [int(index) for index in case.slice_index], shown)
+        reconstructed = one.reconstruct(x, brain)
+        errors[one.name] = _sum_errors(x, reconstructed.image, brain, lesion)
+        shown[one.name] = (None if one.method == UNTRAINED else reconstructed.image, reconstructed.tissue)
+        for preset in presets:
+            maps[one.name, preset] = make_anomaly_map(x, reconstructed, brain, preset, spacing, one.prior)
+    return ScoredCase(
+        case=name,
+        subject=store.subject(name),
+        brain=brain,
+        truth=lesion,
+        spacing=spacing,
+        lesion_ml=float(case.record.lesion_ml),
+        maps=maps,
+        use=use,
+        source=source,
+        errors=errors,
+        image=x,
+        slice_index=case.slice_index.tolist(),
+        made=shown,
+    )
 
 
 def _sum_errors(x: SliceArray, image: SliceArray, brain: SliceMask, lesion: SliceMask) -> ErrorSums:

@@ -2,8 +2,7 @@
 
 1. Every case comes once; its codes wait on disk (:mod:`.cases`), its largest lesion slice is kept for a picture.
 2. All are counted, whole and in their lesion-bearing slices, and the thresholds are set: oracles on the test cases,
-others on the
-   cases that came for that, and those that runs and users bring.
+   others on the cases that came for that, and those that runs and users bring.
 3. The maps are cut there, and lesions, false alarms and surfaces are looked at; the truth of a case is labelled once.
 
 What counts are the voxels of the brain, in all slices, with and without lesion. Lesion voxels outside the brain count
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError
-from semcycle.scoring.cases import CodedMap, Key, ScoredCase, WaitingCase, WaitingCases
+from semcycle.scoring.cases import Key, ScoredCase, WaitingCases
 from semcycle.scoring.entries import CallScores, CaseScores, Entry
 from semcycle.scoring.metrics.codes import ScoreCode
 from semcycle.scoring.metrics.counts import ScoreCounts, count_codes, pool
@@ -40,6 +39,7 @@ from semcycle.scoring.panels import Panel, draw_panel, rescale_panels
 from semcycle.scoring.table import ScoreTable, build_table
 from semcycle.scoring.thresholds import RULES, oracle_thresholds, set_thresholds
 from semcycle.training.calibration import Threshold
+from semcycle.types import SliceMask
 
 FROC_RATES = tuple(np.geomspace(1e-4, 0.2, 14).tolist())
 """False-positive rates of the voxels, on all cases together, that the thresholds of the FROC curve let through."""
@@ -82,7 +82,7 @@ def score_cases(
     with WaitingCases(code, folder) as waiting:
         for case in cases:
             waiting.append(case)
-            wanted = case.facts.use == "test" and (pictures is None or len(panels) < pictures)
+            wanted = case.use == "test" and (pictures is None or len(panels) < pictures)
             if wanted and (panel := draw_panel(case)):
                 panels.append(panel)
         keys = {(run, preset): method for run, method in methods.items() for preset in presets}
@@ -99,7 +99,7 @@ def score_cases(
         if lesions:
             entries = _look_at_lesions(entries, waiting, rule or ComponentRule(), looked)
     if code is None:
-        panels = rescale_panels(panels, {(entry.run, entry.preset): entry.counts for entry in entries})
+        rescale_panels(panels, {(entry.run, entry.preset): entry.counts for entry in entries})
     return build_table(entries, panels, resamples=resamples)
 
 
@@ -110,45 +110,43 @@ def _count(
     scored: dict[Key, list[CaseScores]] = defaultdict(list)
     others: dict[Key, dict[tuple[str, str], dict[str, ScoreCounts]]] = defaultdict(lambda: defaultdict(dict))
     for case in waiting:
-        facts, region = case.facts, case.brain | case.truth
+        region = case.brain | case.truth
         lesion = case.truth[region]
         bearing = np.broadcast_to(case.truth.any(axis=(1, 2), keepdims=True), region.shape)[region]
-        for key in case.places:
-            codes, code = case.codes(key), waiting.code(key)
-            if facts.use == "test":
+        for key in waiting.keys(case):
+            codes, code = waiting.codes(case, key), waiting.code(key)
+            if case.use == "test":
                 whole, slices = count_codes(codes, lesion, code), count_codes(codes[bearing], lesion[bearing], code)
-                errors = facts.errors.get(key[0])
-                scores = CaseScores(facts.case, facts.subject, whole, slices, facts.lesion_ml, errors=errors)
-                scored[key].append(scores)
+                errors = case.errors.get(key[0])
+                scored[key].append(CaseScores(case.case, case.subject, whole, slices, case.lesion_ml, errors=errors))
             else:
-                inside = ~bearing if facts.use == "healthy" else np.ones_like(bearing)
-                counts = count_codes(codes[inside], lesion[inside], code)
-                others[key][facts.use, facts.source][facts.case] = counts
+                inside = ~bearing if case.use == "healthy" else np.ones_like(bearing)
+                others[key][case.use, case.source][case.case] = count_codes(codes[inside], lesion[inside], code)
     return scored, others
 
 
 def _look_at_lesions(
-    entries: Sequence[Entry], waiting: Iterable[WaitingCase], rule: ComponentRule, looked: Callable[[str], None]
+    entries: Sequence[Entry], waiting: WaitingCases, rule: ComponentRule, looked: Callable[[str], None]
 ) -> list[Entry]:
     """Add to every case what the components of its thresholded map say, and to every entry its FROC curve."""
     cuts = [[threshold_at_fpr(entry.counts, rate) for rate in FROC_RATES] for entry in entries]
     calls: list[list[dict[str, CallScores]]] = [[] for _ in entries]
     froc: list[list[NDArray[np.int64]]] = [[] for _ in entries]
     for case in waiting:
-        if case.facts.use != "test":
+        if case.use != "test":
             continue
-        lesions = find_lesions(case.truth, case.facts.spacing, rule)
+        lesions = find_lesions(case.truth, case.spacing, rule)
         for number, entry in enumerate(entries):
-            coded = case.coded_map((entry.run, entry.preset))
+            cut = waiting.cutter(case, (entry.run, entry.preset))
             calls[number].append(
                 {
-                    threshold.rule: _score_calls(coded, threshold.value, case, lesions)
+                    threshold.rule: _score_calls(cut(threshold.value), case.truth, lesions)
                     for threshold in entry.thresholds
                     if threshold.rule in RULES and RULES[threshold.rule].main and not np.isnan(threshold.value)
                 }
             )
-            froc[number].append(froc_counts(map(coded.called, cuts[number]), lesions))
-        looked(case.facts.case)
+            froc[number].append(froc_counts(map(cut, cuts[number]), lesions))
+        looked(case.case)
     return [
         replace(
             entry,
@@ -159,7 +157,6 @@ def _look_at_lesions(
     ]
 
 
-def _score_calls(coded: CodedMap, threshold: float, case: WaitingCase, lesions: Lesions) -> CallScores:
-    calls = find_calls(coded.called(threshold), lesions)
-    distances = surface_distances(calls.mask, case.truth, lesions.spacing)
-    return CallScores(match_calls(calls, lesions), distances)
+def _score_calls(called: SliceMask, truth: SliceMask, lesions: Lesions) -> CallScores:
+    calls = find_calls(called, lesions)
+    return CallScores(match_calls(calls, lesions), surface_distances(calls.mask, truth, lesions.spacing))

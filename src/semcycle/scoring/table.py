@@ -82,10 +82,7 @@ class ScoreTable:
             with np.load(folder / "curves.npz", allow_pickle=False) as arrays:
                 curves = {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            msg = (
-                f"{folder}: expected the scores of a `semcycle score`, got missing or damaged files ({error}); score "
-                "again"
-            )
+            msg = f"{folder}: expected scores of `semcycle score`, got missing or damaged files ({error}); score again"
             raise ScoringError(msg) from error
         return cls(table, per_case, curves, load_panels(folder / "panels.npz"), comparisons)
 

@@ -2,8 +2,7 @@
 
 A threshold is honest when it comes from other subjects than those it is judged on. One that was found on the test
 cases, with their truth or only with their healthy voxels, is an oracle and says so in every row that uses it. `semcycle
-score
---threshold-from` names the cases that others are set on:
+score --threshold-from` names the cases that others are set on:
 
 =====================  ==============================================================================================
 ``validation``         the cases each run held out of its training, in the scored store: best Dice
@@ -170,24 +169,23 @@ def threshold_data(
         if rule not in SOURCES or bool(equals) != bool(folder):
             msg = f"expected --threshold-from {', '.join(SOURCES)}, or one of them with =STORE, got {word!r}"
             raise ScoringError(msg)
-        other = SliceStore(Path(folder)) if folder else store
+        source = SliceStore(Path(folder)) if folder else store
         cases = {
-            name: _others(run, other, tested) if folder else _held_out(name, run, store) for name, run in runs.items()
+            name: _others(run, source, tested) if folder else _held_out(name, run, store) for name, run in runs.items()
         }
         everybody = sorted({case for own in cases.values() for case in own})
         if not runs and folder:
-            everybody = [case for case in other.case_ids if other.subject(case) not in tested]
+            everybody = [case for case in source.case_ids if source.subject(case) not in tested]
         cases |= dict.fromkeys(untrained, everybody)
         for name, own in cases.items():
             if not own:
                 msg = (
-                    f"{name}: expected {rule} cases in {other.folder}, got none that neither training nor test has; "
-                    "train "
-                    f"with training.validation_share above 0, or name a store: --threshold-from {rule}=STORE"
+                    f"{name}: expected {rule} cases in {source.folder}, got none that neither training nor test has; "
+                    f"train with training.validation_share above 0, or name a store: --threshold-from {rule}=STORE"
                 )
                 raise ScoringError(msg)
-        name = f"{other.folder.resolve().name} (store {other.hash[:12]})"
-        data.append(ThresholdData(cast(Literal["validation", "healthy"], rule), other, cases, name))
+        name = f"{source.folder.resolve().name} (store {source.hash[:12]})"
+        data.append(ThresholdData(cast(Literal["validation", "healthy"], rule), source, cases, name))
     return data
 
 
@@ -226,8 +224,7 @@ def _held_out(name: str, run: Checkpoint, store: SliceStore) -> list[str]:
     if missing:
         msg = (
             f"{name}: expected its validation cases in {store.folder}, got none named {missing[0]}; name the store it "
-            "was "
-            "trained on: --threshold-from validation=STORE"
+            "was trained on: --threshold-from validation=STORE"
         )
         raise ScoringError(msg)
     return cases

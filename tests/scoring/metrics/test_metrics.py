@@ -15,7 +15,6 @@ from semcycle.scoring.metrics.metrics import (
     METRICS,
     ErrorSums,
     best_dice,
-    dice_at,
     metrics_reading,
     threshold_at_fpr,
 )
@@ -209,4 +208,4 @@ def test_greedy_search_is_strict_under_every_code():
         value, threshold = greedy_dice(code_counts)
         assert value == 1
         assert 0.2 - 1e-4 <= threshold < 0.3
-    assert dice_at(counts_of(scores, truth), 0.5) == 1
+    assert at("dice", counts_of(scores, truth), 0.5) == 1

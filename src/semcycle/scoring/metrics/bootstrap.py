@@ -24,8 +24,7 @@ from semcycle.scoring.metrics.metrics import Metric
 
 _GROUPS = 2048
 """Thresholds kept for resampling pooled counts, spread over the logarithm of how many voxels reach them: neighbours
-differ by 1 % at most (180 million voxels), and what that moves a draw is moved back by as much as it moves the value
-itself."""
+differ by 1 % at most (180 million voxels). What that moves the value by is taken back from every draw."""
 DRAWS_AT_ONCE = 128
 """Draws whose curves are in memory at a time."""
 LEVEL = 0.95
@@ -182,9 +181,7 @@ class SubjectBootstrap:
         return Draws(draws.value, np.full_like(draws.resampled, np.nan), np.full_like(draws.jackknife, np.nan))
 
 
-def _cumulated(
-    counts: Sequence[ScoreCounts],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _cumulated(counts: Sequence[ScoreCounts]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Thresholds ``(T,)`` descending, and how many lesion and other voxels of every case reach them ``(C, T)``."""
     everything = np.zeros(BINS, np.int64)
     for one in counts:

@@ -58,10 +58,8 @@ class UnitCode:
     def encode(self, scores: NDArray[Any]) -> NDArray[np.uint16]:
         """See :class:`ScoreCode`."""
         if scores.size and not (scores.min() >= 0 and scores.max() <= 1):  # false for NaN as well
-            msg = (
-                f"expected scores in [0, 1], got {scores.min():g} to {scores.max():g}; rescale them, or fit a code to "
-                "them"
-            )
+            got = f"{scores.min():g} to {scores.max():g}"
+            msg = f"expected scores in [0, 1], got {got}; rescale them, or fit a code to them"
             raise ScoringError(msg)
         scaled = np.multiply(scores, np.float32(BINS - 1), dtype=np.result_type(scores.dtype, np.float32))
         return np.rint(scaled, out=scaled).astype(np.uint16)
@@ -205,16 +203,13 @@ class CodeFitter:
 def as_float32(scores: NDArray[Any]) -> NDArray[np.float32]:
     """Scores as float32 with one zero instead of -0 and 0; refuses what is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        made = scores.astype(np.float32) + np.float32(0)
-        fine = not made.size or bool(np.isfinite(made.min()) and np.isfinite(made.max()))
+        single = scores.astype(np.float32) + np.float32(0)
+        fine = not single.size or bool(np.isfinite(single.min()) and np.isfinite(single.max()))
     if not fine:
-        bad = int((~np.isfinite(made)).sum())
-        msg = (
-            f"expected finite scores, got {bad} that are NaN, infinite or beyond float32; mask them or set them to a "
-            "number"
-        )
+        bad = int((~np.isfinite(single)).sum())
+        msg = f"expected finite scores, got {bad} that are NaN, infinite or beyond float32; mask them or set a number"
         raise ScoringError(msg)
-    return made
+    return single
 
 
 def order_keys(scores: NDArray[np.float32]) -> NDArray[np.uint32]:

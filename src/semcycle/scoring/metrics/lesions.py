@@ -1,15 +1,13 @@
-"""Lesions one by one: which were found, what was called without being one, over all thresholds (FROC).
+"""Lesions one by one: which were found, what was called without being one, and how the threshold changes it (FROC).
 
 A lesion is a connected component of the truth, a call one of the thresholded map; voxels that share a face, an edge or
 a corner are connected (26 neighbours). Two overlap rules, as published numbers use both:
 
 =======  ==============================================================================================================
 ``any``  a lesion is found when a call has a voxel in it; a call is true when it has a voxel in a lesion. One call may
-find
-         several lesions, so a map that calls everything finds all of them with one call: read it with Dice beside it.
+         find several lesions, so a map that calls everything finds all of them with one call: read it with Dice.
 ``iou``  a lesion is found by one call, and a call finds one lesion: as many pairs as can be made with an intersection
-over
-         union of at least ``min_iou``. What is left of either is a miss or a false positive.
+         over union of at least ``min_iou``. What is left of either is a miss or a false positive.
 =======  ==============================================================================================================
 
 Calls below ``min_call_mm3`` are removed first. Components of the truth below ``min_lesion_mm3`` are nobody's business:

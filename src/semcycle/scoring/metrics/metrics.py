@@ -11,14 +11,14 @@ whatever is measured at a false-positive rate without another voxel. Where nothi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from semcycle.scoring.metrics.counts import ScoreCounts
-from semcycle.scoring.metrics.curve import Best, Confusion, Curve, Values, confusion, curve, ratio
+from semcycle.scoring.metrics.curve import Best, Confusion, Curve, Values, curve, ratio
 from semcycle.scoring.metrics.greedy import greedy_search
 from semcycle.scoring.metrics.policies import PER_CASE, POLICIES, POOLED
 
@@ -99,11 +99,6 @@ def best_threshold(c: Curve) -> float:
     return float(c.thresholds[int(c.dice.argmax())]) if c.positives else float("nan")
 
 
-def greedy_threshold(c: Curve) -> float:
-    """Above which the reference code calls lesion."""
-    return float(greedy_search(c).threshold)
-
-
 def threshold_at_rate(c: Curve, rate: float) -> float:
     """See :func:`threshold_at_fpr`."""
     if not c.negatives:
@@ -168,11 +163,6 @@ def best_dice(counts: ScoreCounts) -> Best:
     return Best(float(largest_dice(c)), best_threshold(c))
 
 
-def dice_at(counts: ScoreCounts, threshold: float) -> float:
-    """Dice of calling everything lesion that scores at least ``threshold``; NaN without lesion voxels."""
-    return float(dice_of(confusion(counts, threshold)))
-
-
 def threshold_at_fpr(counts: ScoreCounts, rate: float) -> float:
     """The lowest occurring score that at most the share ``rate`` of the negatives reaches.
 
@@ -193,9 +183,8 @@ class Metric:
     """A line of the registry: all that tables, pages and docs say of a metric.
 
     Attributes:
-        reads: What the function takes. ``curve``: a :class:`Curve`, over all thresholds. At a threshold: ``confusion``,
-            a :class:`Confusion`; ``lesions``, a :class:`LesionCounts`; ``surfaces``, :class:`SurfaceDistances`.
-            ``errors``: :class:`ErrorSums`, of methods that reconstruct.
+        reads: What the function takes: a :class:`Curve` over all thresholds; at a threshold, a :class:`Confusion`,
+            :class:`LesionCounts` or :class:`SurfaceDistances`; or :class:`ErrorSums`, of methods that reconstruct.
         function: Those -> values, elementwise.
         label: Name for people.
         meaning: One or two sentences for a reader who does not know it.
@@ -211,6 +200,7 @@ class Metric:
     reads: Literal["curve", "confusion", "lesions", "surfaces", "errors"]
     function: Callable[[Any], Values]
     label: str
+    _: KW_ONLY
     meaning: str
     higher_is_better: bool = True
     empty: str = "no lesion voxel"
@@ -226,102 +216,75 @@ class Metric:
         return self.reads in ("confusion", "lesions", "surfaces")
 
 
-_BOTH = (POOLED, "per_case_mean")
-_NO_OTHER = "no lesion voxel, or no other"
+_BOTH, _ALL_ONLY = (POOLED, "per_case_mean"), (POOLED,)
+_NO_OTHER, _NO_SURFACE = "no lesion voxel, or no other", "no lesion, or nothing called"
 
 METRICS = {
     "auprc": Metric(
-        "curve", average_precision, "AUPRC",
-        "Area under the precision-recall curve, step-wise (average precision). A random score reaches the prevalence.",
-        page=_BOTH, by_case="page",
-    ),
+        "curve", average_precision, "AUPRC", page=_BOTH, by_case="page", meaning="Area under the precision-recall "
+        "curve, step-wise (average precision). A random score reaches the prevalence."),
     "auprc_trapezoid": Metric(
-        "curve", trapezoid_precision, "AUPRC (trapezoid)",
-        "Trapezoidal area under precision over recall, from (0, 1): optimistic where scores tie or are few.",
-    ),
+        "curve", trapezoid_precision, "AUPRC (trapezoid)", meaning="Trapezoidal area under precision over recall, from "
+        "(0, 1): optimistic where scores tie or are few."),
     "auroc": Metric(
-        "curve", area_under_roc, "AUROC",
-        "Area under the ROC curve: the chance that a lesion voxel scores higher than another, ties counting half. It "
-        "is "
-        "lenient where lesions are rare.",
-        empty=_NO_OTHER, page=(POOLED,), by_case="page",
-    ),
+        "curve", area_under_roc, "AUROC", empty=_NO_OTHER, page=_ALL_ONLY, by_case="page", meaning="Area under the ROC "
+        "curve: the chance that a lesion voxel scores higher than another, ties counting half. It is lenient where "
+        "lesions are rare."),
     "best_dice": Metric(
-        "curve", largest_dice, "best Dice",
-        "The highest Dice that one threshold reaches. The threshold is an oracle: it is chosen with the test labels "
-        "and "
-        "cannot be known in use, so this is an upper bound and not a performance.",
-        page=_BOTH, by_case="page", finds=best_threshold,
-    ),
+        "curve", largest_dice, "best Dice", page=_BOTH, by_case="page", finds=best_threshold, meaning="The highest "
+        "Dice that one threshold reaches. The threshold is an oracle: it is chosen with the test labels and cannot be "
+        "known in use, so this is an upper bound and not a performance."),
     "best_iou": Metric(
-        "curve", largest_iou, "best IoU",
-        "Intersection over union at the threshold of the best Dice: an upper bound too.",
-        page=(POOLED,), finds=best_threshold,
-    ),
+        "curve", largest_iou, "best IoU", page=_ALL_ONLY, finds=best_threshold, meaning="Intersection over union at "
+        "the threshold of the best Dice: an upper bound too."),
     "greedy_dice": Metric(
-        "curve", lambda c: greedy_search(c).value, "greedy Dice",
-        "The best Dice as the field's most used code searches it, for comparison with published numbers; it can miss "
-        "the best.",
-        page=(POOLED,), finds=greedy_threshold,
-    ),
+        "curve", lambda c: greedy_search(c).value, "greedy Dice", page=_ALL_ONLY,
+        finds=lambda c: float(greedy_search(c).threshold), meaning="The best Dice as the field's most "
+        "used code searches it, for comparison with published numbers; it can miss the best."),
     **{
         f"sensitivity_at_fpr_{percent}": Metric(
-            "curve", partial(recall_at_rate, rate=percent / 100), f"sensitivity at {percent} % FPR",
-            f"Share of the lesion found when at most {percent} % of the other voxels are called lesion.",
-            empty=_NO_OTHER, page=(POOLED,), finds=partial(threshold_at_rate, rate=percent / 100),
-            choice=f"{percent} % FPR",
-        )
+            "curve", partial(recall_at_rate, rate=percent / 100), f"sensitivity at {percent} % FPR", empty=_NO_OTHER,
+            page=_ALL_ONLY, finds=partial(threshold_at_rate, rate=percent / 100), choice=f"{percent} % FPR",
+            meaning=f"Share of the lesion found when at most {percent} % of the other voxels are called lesion.")
         for percent in (1, 2, 5)
     },
     "dice": Metric(
-        "confusion", dice_of, "Dice",
-        "Twice the overlap over what is lesion and what is called: 2 TP / (2 TP + FP + FN).",
-        page=_BOTH, by_case="page",
-    ),
+        "confusion", dice_of, "Dice", page=_BOTH, by_case="page", meaning="Twice the overlap over what is lesion and "
+        "what is called: 2 TP / (2 TP + FP + FN)."),
     "precision": Metric(
-        "confusion", precision_of, "precision", "TP / (TP + FP), 0 where nothing is called lesion.", by_case="nowhere",
-    ),
-    "recall": Metric("confusion", recall_of, "recall", "TP / (TP + FN).", by_case="nowhere"),
+        "confusion", precision_of, "precision", by_case="nowhere",
+        meaning="TP / (TP + FP), 0 where nothing is called."),
+    "recall": Metric("confusion", recall_of, "recall", by_case="nowhere", meaning="TP / (TP + FN)."),
     "fpr": Metric(
-        "confusion", rate_of, "FPR", "FP / (FP + TN).",
-        higher_is_better=False, empty="no voxel that is no lesion", by_case="nowhere",
-    ),
+        "confusion", rate_of, "FPR", higher_is_better=False, empty="no voxel that is no lesion", by_case="nowhere",
+        meaning="FP / (FP + TN)."),
     "lesion_sensitivity": Metric(
-        "lesions", lesions_found, "lesions found", "Share of the lesions that a called component touches.",
-        empty="no lesion", policies=(POOLED,), page=(POOLED,),
-    ),
+        "lesions", lesions_found, "lesions found", empty="no lesion", policies=_ALL_ONLY, page=_ALL_ONLY,
+        meaning="Share of the lesions that a called component touches."),
     "lesion_precision": Metric(
-        "lesions", true_calls, "true components", "Share of the called components that touch a lesion.",
-        empty="no call", policies=(POOLED,), page=(POOLED,),
-    ),
+        "lesions", true_calls, "true components", empty="no call", policies=_ALL_ONLY, page=_ALL_ONLY,
+        meaning="Share of the called components that touch a lesion."),
     "false_positives_per_scan": Metric(
-        "lesions", lambda c: ratio(c.components_false, c.scans), "false alarms",
-        "Called components a scan that touch no lesion.",
-        higher_is_better=False, empty="never", policies=(POOLED,), page=(POOLED,), by_case="nowhere",
-    ),
+        "lesions", lambda c: ratio(c.components_false, c.scans), "false alarms", higher_is_better=False, empty="never",
+        policies=_ALL_ONLY, page=_ALL_ONLY, by_case="nowhere",
+        meaning="Called components a scan that touch no lesion."),
     "lesion_f1": Metric(
-        "lesions", lesion_f1, "lesion F1", "Harmonic mean of lesions found and true components.",
-        empty="no lesion", policies=PER_CASE, by_case="page",
-    ),
+        "lesions", lesion_f1, "lesion F1", empty="no lesion", policies=PER_CASE, by_case="page",
+        meaning="Harmonic mean of lesions found and true components."),
     "hd95_mm": Metric(
-        "surfaces", lambda c: c.hd95_mm, "HD95 in mm",
-        "Larger of the two directed 95 % percentiles of the distances between the surfaces.",
-        higher_is_better=False, empty="no lesion, or nothing called", policies=PER_CASE, by_case="page",
-    ),
+        "surfaces", lambda c: c.hd95_mm, "HD95 in mm", higher_is_better=False, empty=_NO_SURFACE, policies=PER_CASE,
+        by_case="page", meaning="Larger of the two directed 95 % percentiles of the distances between the surfaces."),
     "assd_mm": Metric(
-        "surfaces", lambda c: c.assd_mm, "ASSD in mm", "Mean distance between the surfaces, over the voxels of both.",
-        higher_is_better=False, empty="no lesion, or nothing called", policies=PER_CASE,
-    ),
+        "surfaces", lambda c: c.assd_mm, "ASSD in mm", higher_is_better=False, empty=_NO_SURFACE, policies=PER_CASE,
+        meaning="Mean distance between the surfaces, over the voxels of both."),
     "l1_healthy": Metric(
-        "errors", healthy_error, "L1 healthy",
-        "Mean absolute reconstruction error in healthy brain; intensities run from 0 to 1.",
-        higher_is_better=False, empty="no healthy voxel", policies=(POOLED,), page=(POOLED,), by_case="page",
-    ),
+        "errors", healthy_error, "L1 healthy", higher_is_better=False, empty="no healthy voxel", policies=_ALL_ONLY,
+        page=_ALL_ONLY, by_case="page",
+        meaning="Mean absolute reconstruction error in healthy brain; intensities run from 0 to 1."),
     "residual_ratio": Metric(
-        "errors", residual_ratio, "residual ratio",
-        "Mean reconstruction error within lesions over that in healthy brain; 1 means blind.",
-        empty="no lesion voxel in the brain, or no error outside", policies=(POOLED,), page=(POOLED,), by_case="page",
-    ),
+        "errors", residual_ratio, "residual ratio", empty="no lesion voxel in the brain, or no error outside",
+        policies=_ALL_ONLY, page=_ALL_ONLY, by_case="page",
+        meaning="Mean reconstruction error within lesions over that in healthy brain; 1 means blind."),
 }  # fmt: skip
 """Name -> metric. Those at a threshold stand in tables with its rule, ``dice_at_validation``: see :func:`name_at`."""
 
