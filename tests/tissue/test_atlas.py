@@ -9,8 +9,8 @@ from semcycle.cohorts.simulated.brainweb import Acquisition, find_models, make_s
 from semcycle.cohorts.simulated.lesions import tumour
 from semcycle.errors import TissueError
 from semcycle.preprocess.bias import fit_bias
-from semcycle.tissue import tissue_provider
-from semcycle.tissue.atlas import AtlasSegmentation, segment
+from semcycle.tissue import atlas, tissue_provider
+from semcycle.tissue.atlas import AtlasSegmentation, segment, warped_priors
 from semcycle.tissue.mixture import TISSUE_WEIGHTS, fit_mixture, posterior
 from semcycle.volume import from_ras, load_volume, make_volume
 
@@ -92,6 +92,39 @@ def test_a_tumour_left_out_does_not_bend_the_fit(sick):
     assert model.means[1] < model.means[0] < model.means[3]
     np.testing.assert_allclose(maps.sum(axis=0)[anatomy.brain], 1, atol=1e-4)
     assert (maps[:, ~anatomy.brain] == 0).all()
+
+
+def test_warped_priors_know_the_place_and_not_the_scan(sick, monkeypatch):
+    """A8: without the tissue model a map follows the template; the scan's own greys enter by registration alone."""
+    anatomy, scan, lesion = sick
+    registered = []
+
+    def warp(scaled, spacing, out, **how):
+        registered.append(out.sum())
+        return np.where(scaled > 0, np.array([0.5, 0.3, 0.1], np.float32)[:, None, None, None], np.float32(0.2))
+
+    monkeypatch.setattr(atlas, "warp_template", warp)
+    provider = tissue_provider("priors")
+    assert provider.describe() == {"provider": "priors", "mode": "full"}
+    assert tissue_provider("atlas").describe() == {"provider": "atlas", "mode": "full"}
+    volume = make_volume(scan, anatomy.affine)
+    maps = provider.maps(Case("a", "a", {}), volume, anatomy.brain, lesion)
+    assert maps.source.endswith("(priors)")
+    np.testing.assert_allclose(maps.data[:, anatomy.brain].T, np.tile([0.5, 0.3, 0.1], (anatomy.brain.sum(), 1)))
+    assert (maps.data[:, ~anatomy.brain] == 0).all()
+    assert registered[0] > lesion.sum()  # lesion and margin are left out of the registration
+
+
+@pytest.mark.slow
+def test_warped_priors_are_weaker_than_the_fit(sick):
+    anatomy, scan, lesion = sick
+    spacing, healthy = (3.0, 3.0, 3.0), anatomy.brain & ~lesion
+    priors = warped_priors(scan.astype(np.float32), spacing, anatomy.brain, lesion, mode="fast")
+    fitted, _ = segment(scan.astype(np.float32), spacing, anatomy.brain, lesion, mode="fast")
+    assert priors.min() >= 0
+    assert priors.sum(axis=0).max() < 1 + 1e-3
+    weak, strong = (np.mean(dice(maps, anatomy.tissue, healthy)[:2]) for maps in (priors, fitted))
+    assert 0.4 < weak < strong
 
 
 def test_the_provider_works_in_any_orientation(sick):

@@ -1,4 +1,4 @@
-"""Tissue provider ``atlas``: templates registered to the scan, and a tissue model on its T2 intensities.
+"""Tissue providers ``atlas`` and ``priors``: templates registered to the scan, with a model of its T2 or without.
 
 N4, SyN, and a Gaussian mixture with the warped templates as spatial priors: what SPM's unified segmentation does, in
 separate steps of well-kept libraries and without MATLAB. Known lesions are left out of all three, so that a large
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from semcycle.cohorts.base import Case
@@ -35,9 +36,13 @@ class AtlasSegmentation:
 
     Attributes:
         mode: ``full``, or ``fast``: registration at 3 mm in half the time, for a little less accuracy.
+        fit: Whether the tissue model is fitted to the scan. Without it the maps are the warped templates: the reading
+            of the paper's "probability maps" as an atlas (A8), which knows where tissue usually lies and not what is
+            seen.
     """
 
     mode: Literal["full", "fast"] = "full"
+    fit: bool = True
 
     def maps(self, case: Case, volume: Volume, brain: VoxelMask, lesion: VoxelMask) -> TissueMaps:
         """Tissue maps of a scan.
@@ -46,13 +51,22 @@ class AtlasSegmentation:
             TissueError: The fit did not find three tissues.
         """
         data, brain, lesion = (to_ras(array, volume.affine) for array in (volume.data, brain, lesion))
-        maps, _ = segment(data, ras_spacing(volume.affine), brain, lesion, mode=self.mode)
+        spacing = ras_spacing(volume.affine)
+        if self.fit:
+            maps, _ = segment(data, spacing, brain, lesion, mode=self.mode)
+        else:
+            maps = warped_priors(data, spacing, brain, lesion, mode=self.mode)
         gm, wm, csf = (np.ascontiguousarray(from_ras(one, volume.affine)) for one in maps)
-        return make_tissue_maps(gm, wm, csf, f"{volume.source} (atlas)")
+        return make_tissue_maps(gm, wm, csf, f"{volume.source} ({self.name})")
+
+    @property
+    def name(self) -> str:
+        """The provider's name on the command line."""
+        return "atlas" if self.fit else "priors"
 
     def describe(self) -> dict[str, str]:
         """Provider and mode."""
-        return {"provider": "atlas", "mode": self.mode}
+        return {"provider": self.name, "mode": self.mode}
 
     def files(self, case: Case) -> list[Path]:
         """None: the maps depend on the scan alone."""
@@ -84,9 +98,52 @@ def segment(
     """
     box = _bounding_box(brain)
     inside = brain[box]
+    scaled, prior, fitted = _register(data[box], spacing, inside, None if lesion is None else lesion[box], mode)
+    prior = prior + np.float32(PRIOR_FLOOR)
+    prior /= prior.sum(axis=0)
+    model = fit_mixture(scaled[fitted], prior[:, fitted])
+    maps = np.zeros((3, *data.shape), np.float32)
+    maps[(slice(None), *box)] = posterior(model, scaled, prior, inside)
+    return maps, model
+
+
+def warped_priors(
+    data: VoxelArray,
+    spacing: tuple[float, float, float],
+    brain: VoxelMask,
+    lesion: VoxelMask | None = None,
+    *,
+    mode: Literal["full", "fast"] = "full",
+) -> VoxelArray:
+    """The templates' GM, WM and CSF, registered to a T2 brain.
+
+    Args and errors as for :func:`segment`.
+
+    Returns:
+        ``(3, I, J, K)`` probabilities with a sum of at most 1, 0 outside the brain.
+    """
+    box = _bounding_box(brain)
+    _, prior, _ = _register(data[box], spacing, brain[box], None if lesion is None else lesion[box], mode)
+    maps = np.zeros((3, *data.shape), np.float32)
+    maps[(slice(None), *box)] = np.where(brain[box], prior, np.float32(0))
+    return maps
+
+
+def _register(
+    data: VoxelArray,
+    spacing: tuple[float, float, float],
+    inside: VoxelMask,
+    lesion: VoxelMask | None,
+    mode: Literal["full", "fast"],
+) -> tuple[VoxelArray, NDArray[np.float32], VoxelMask]:
+    """Even out and scale the box of a brain and bring the templates to it.
+
+    Returns:
+        The box ``(I, J, K)`` scaled to about [0, 1], the templates ``(3, I, J, K)`` and the healthy part of the brain.
+    """
     out = np.zeros(inside.shape, bool)
     if lesion is not None and lesion.any():
-        out = ndimage.binary_dilation(lesion[box], iterations=LESION_MARGIN)
+        out = ndimage.binary_dilation(lesion, iterations=LESION_MARGIN)
     fitted = inside & ~out
     if fitted.sum() < 1000:
         msg = (
@@ -94,16 +151,12 @@ def segment(
             "masks"
         )
         raise TissueError(msg)
-    field = fit_bias(data[box], spacing, inside, out)
-    scaled = np.where(inside, data[box] / field, 0)
+    field = fit_bias(data, spacing, inside, out)
+    scaled = np.where(inside, data / field, 0)
     scaled = (np.clip(scaled / np.percentile(scaled[fitted], 99.5), 0, 1.2) * inside).astype(np.float32)
     working_mm, iterations = REGISTRATION[mode]
-    prior = warp_template(scaled, spacing, out, working_mm=working_mm, iterations=iterations) + np.float32(PRIOR_FLOOR)
-    prior /= prior.sum(axis=0)
-    model = fit_mixture(scaled[fitted], prior[:, fitted])
-    maps = np.zeros((3, *data.shape), np.float32)
-    maps[(slice(None), *box)] = posterior(model, scaled, prior, inside)
-    return maps, model
+    prior = warp_template(scaled, spacing, out, working_mm=working_mm, iterations=iterations)
+    return scaled, prior, fitted
 
 
 def _bounding_box(brain: VoxelMask) -> tuple[slice, slice, slice]:
@@ -122,8 +175,16 @@ def fast(folder: Path | None) -> AtlasSegmentation:
     return _without_folder(folder, AtlasSegmentation("fast"))
 
 
+def priors(folder: Path | None) -> AtlasSegmentation:
+    """The provider ``priors``; it needs no folder."""
+    return _without_folder(folder, AtlasSegmentation("full", fit=False))
+
+
 def _without_folder(folder: Path | None, provider: AtlasSegmentation) -> AtlasSegmentation:
     if folder is not None:
-        msg = f"{folder}: expected no --tissue-dir with --tissue atlas, which makes the maps itself; use --tissue maps"
+        msg = (
+            f"{folder}: expected no --tissue-dir with --tissue {provider.name}, which makes the maps itself; use "
+            "--tissue maps"
+        )
         raise TissueError(msg)
     return provider

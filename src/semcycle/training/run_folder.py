@@ -200,8 +200,13 @@ class Progress:
 
 
 def save_progress(folder: Path, progress: Progress, method: Method[Any], optimizers: Mapping[str, Optimizer]) -> None:
-    """Write the resume file atomically; the older one stands until the new one is whole."""
-    tensors = {f"method/{name}": tensor for name, tensor in method.state_dict().items()}
+    """Write the resume file atomically; the older one stands until the new one is whole.
+
+    Buffers that are no weights, such as an image pool, are in it too: the rest of the training depends on them.
+    """
+    weights = method.state_dict()
+    tensors = {f"method/{name}": tensor for name, tensor in weights.items()}
+    tensors |= {f"buffer/{name}": tensor for name, tensor in method.named_buffers() if name not in weights}
     for player, optimizer in optimizers.items():
         for number, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{player}/{number}/{key}": torch.as_tensor(value) for key, value in state.items()}
@@ -233,6 +238,10 @@ def restore(folder: Path, method: Method[Any], optimizers: Mapping[str, Optimize
     """Fill networks and optimisers from the resume file; optimisers without a saved state stay fresh."""
     tensors = load_file(folder / RESUME)
     method.load_state_dict({name[7:]: tensor for name, tensor in tensors.items() if name.startswith("method/")})
+    for name, tensor in tensors.items():
+        if name.startswith("buffer/"):
+            owner, _, buffer = name[7:].rpartition(".")
+            setattr(method.get_submodule(owner), buffer, tensor)
     for player, optimizer in optimizers.items():
         prefix = f"optimizer/{player}/"
         state: dict[int, dict[str, torch.Tensor]] = {}
