@@ -11,7 +11,7 @@ def test_without_a_size_every_batch_passes_and_nothing_is_drawn():
     pool, fresh = ImagePool(0), torch.ones(3, 1, 2, 2, requires_grad=True)
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    shown = pool.exchange(fresh * 2)
+    shown = pool(fresh * 2)
     assert torch.equal(shown, torch.full((3, 1, 2, 2), 2.0))
     assert not shown.requires_grad
     assert torch.equal(torch.get_rng_state(), before)
@@ -20,18 +20,18 @@ def test_without_a_size_every_batch_passes_and_nothing_is_drawn():
 
 def test_the_pool_fills_before_it_gives_anything_back():
     pool = ImagePool(4)
-    assert torch.equal(pool.exchange(images(1, 2, 3)), images(1, 2, 3))
+    assert torch.equal(pool(images(1, 2, 3)), images(1, 2, 3))
     assert torch.equal(pool.images, images(1, 2, 3))
 
 
 def test_half_of_the_images_shown_are_older_ones_and_make_room():
     torch.manual_seed(0)
     pool = ImagePool(50)
-    pool.exchange(images(*range(50)))
+    pool(images(*range(50)))
     old, shown_old = set(range(50)), 0
     for start in range(50, 1050, 10):
         fresh = images(*range(start, start + 10))
-        shown = pool.exchange(fresh)
+        shown = pool(fresh)
         assert shown.shape == fresh.shape
         changed = shown.flatten() != fresh.flatten()
         shown_old += int(changed.sum())
@@ -46,7 +46,7 @@ def test_half_of_the_images_shown_are_older_ones_and_make_room():
 
 def test_it_is_no_part_of_the_weights_but_moves_with_the_module():
     pool = ImagePool(2)
-    pool.exchange(images(1, 2))
+    pool(images(1, 2))
     assert pool.state_dict() == {}
     assert dict(pool.named_buffers()).keys() == {"images"}
     assert pool.double().images.dtype == torch.float64

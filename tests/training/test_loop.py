@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from semcycle.errors import CheckpointError, StoreError
 from semcycle.training import Observer, train
@@ -108,6 +109,24 @@ def test_killed_run_resumes_to_the_same_bytes(ball_store, trained, tmp_path, sta
     pd.testing.assert_frame_equal(*curves)
 
 
+def test_the_image_pool_survives_a_kill_and_stays_out_of_the_weights(ball_store, trained, tmp_path):
+    """A14: what D is shown again after the kill was generated before it."""
+    synthesis = {**tiny_recipe().method.synthesis.model_dump(), "pool": 5, "conditional": True}
+    recipe = tiny_recipe(synthesis=synthesis)
+    whole = train(recipe, ball_store, HEALTHY, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(recipe, ball_store, HEALTHY, tmp_path / "run", observer=KillAt("synthesis", 1))
+    held = load_file(tmp_path / "run" / "resume.safetensors")["buffer/pools.synthesis.images"]
+    assert held.shape == (5, 4, 32, 32)  # image and the three tissues
+    train(recipe, ball_store, HEALTHY, tmp_path / "run", resume=True)
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    without = tiny_recipe(synthesis={**synthesis, "pool": 0})
+    other = load_file(train(without, ball_store, HEALTHY, tmp_path / "other") / "model.safetensors")
+    weights = load_file(whole / "model.safetensors")
+    assert weights.keys() == other.keys()
+    assert any(not torch.equal(weights[name], other[name]) for name in weights if name.startswith("D."))
+
+
 def select(**training):
     """A recipe whose step is so large that the held-out figure soon rises."""
     recipe = tiny_recipe(segmentation={"epochs": 6, "base": 2, "norm": "group", "learning_rate": 0.9})
@@ -162,9 +181,15 @@ def test_a_finished_run_stands_when_semcycle_learns_a_new_option(ball_store, tra
     shutil.copytree(trained, older)
     record = json.loads((older / "run.json").read_text())
     del record["recipe"]["training"]["patience"]
+    del record["recipe"]["method"]["synthesis"]["pool"]
+    del record["recipe"]["slices"]["slice_margin"]
     record["fingerprint"] = "of an older version"
+    for stage in record["stages"]:
+        stage["fingerprint"] = "of an older version"
     (older / "run.json").write_text(json.dumps(record))
     assert train(tiny_recipe(), ball_store, HEALTHY, older, resume=True) == older
+    reused = train(tiny_recipe(semantics="discrete"), ball_store, HEALTHY, tmp_path / "reused", reuse=older)
+    assert (reused / "model.safetensors").is_file()
 
 
 def test_seed_decides(ball_store, trained, tmp_path):
@@ -268,6 +293,7 @@ def test_two_processes_learn_what_one_learns(ball_store, tmp_path):
 import sys
 from pathlib import Path
 import torch
+from safetensors.torch import load_file
 torch.set_num_threads(1)
 from semcycle.store.slice_store import SliceStore
 from semcycle.training import Hardware, train

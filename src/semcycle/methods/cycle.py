@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from semcycle.config import Config
 from semcycle.methods.adversarial import ADVERSARIAL
@@ -29,6 +29,7 @@ from semcycle.methods.base import (
     TrainedSettings,
 )
 from semcycle.methods.contrast import match_contrast
+from semcycle.methods.image_pool import ImagePool
 from semcycle.methods.networks.blocks import Norm, init_weights
 from semcycle.methods.networks.discriminators import DISCRIMINATORS
 from semcycle.methods.networks.generators import GENERATORS, Padding, Upsample
@@ -101,6 +102,8 @@ class SynthesisSettings(TrainedSettings):
     """Over pixels (A13); always a mean over the batch."""
     first: Literal["discriminator", "generator"] = "discriminator"
     """Who steps first on a batch (A14)."""
+    pool: int = Field(0, ge=0)
+    """So many images of earlier batches are kept for D to see again, 50 in CycleGAN's code (A14)."""
     init_std: float = Field(0.02, gt=0)
     """Standard deviation of G's and D's initial convolution weights (A14)."""
     flip: bool = False
@@ -159,6 +162,7 @@ class Cycle(Method[CycleSettings]):
         )
         init_weights(self.G, syn.init_std)
         init_weights(self.D, syn.init_std)
+        self.pools = nn.ModuleDict({stage: ImagePool(syn.pool) for stage in ("synthesis", "joint")})
 
     def stages(self) -> list[Stage]:
         """S, then G against D; then both together where asked for."""
@@ -185,11 +189,11 @@ class Cycle(Method[CycleSettings]):
             return
         batch = augment_geometry(batch, AugmentSettings(flip=self.settings.synthesis.flip))
         if stage == "synthesis":
-            yield from self._synthesis_steps(batch, self._training_semantics(batch))
+            yield from self._synthesis_steps(stage, batch, self._training_semantics(batch))
         else:
             logits = self.S(batch.x)
             ce = self._cross_entropy(logits, batch)
-            yield from self._synthesis_steps(batch, self._to_semantics(logits, batch.brain), ce)
+            yield from self._synthesis_steps(stage, batch, self._to_semantics(logits, batch.brain), ce)
 
     def segment(self, x: ImageBatch, brain: MaskBatch) -> TissueBatch:
         """S(x): tissue probabilities ``(B, 3, H, W)``, one-hot with discrete semantics."""
@@ -278,7 +282,7 @@ class Cycle(Method[CycleSettings]):
             p = _maps(batch)
         return one_hot(p) if self._trains_discrete else p
 
-    def _synthesis_steps(self, batch: Batch, y: TissueBatch, extra: Tensor | None = None) -> Iterator[Step]:
+    def _synthesis_steps(self, stage: str, batch: Batch, y: TissueBatch, extra: Tensor | None = None) -> Iterator[Step]:
         """min_G max_D L_GAN + lambda L_1 (Eq. 2-4): D's and G's step share one G(y).
 
         ``extra`` is added to G's loss: S's cross-entropy where both learn together.
@@ -297,18 +301,21 @@ class Cycle(Method[CycleSettings]):
         gan = ADVERSARIAL[syn.loss]
         condition = [generator_input(y.detach(), syn.channels)] if syn.conditional else []
 
-        def judge(image: Tensor) -> Tensor:
-            logits: Tensor = self.D(torch.cat([image * batch.valid, *condition], dim=1))
+        def shown(image: Tensor) -> Tensor:
+            return torch.cat([image * batch.valid, *condition], dim=1)
+
+        def judge(seen: Tensor) -> Tensor:
+            logits: Tensor = self.D(seen)
             return logits
 
         def d_step() -> Step:
-            loss = gan.discriminator(judge(batch.x), judge(fake.detach()))
+            loss = gan.discriminator(judge(shown(batch.x)), judge(self.pools[stage](shown(fake))))
             return Step("D", syn.discriminator_weight * loss, {"discriminator": loss})
 
         if syn.first == "discriminator":
             yield d_step()
         self.D.requires_grad_(False)  # G's step needs D's gradient with respect to the image only
-        adversarial = gan.generator(judge(fake))
+        adversarial = gan.generator(judge(shown(fake)))
         self.D.requires_grad_(True)
         yield Step("G", syn.adversarial_weight * adversarial + reconstruction, {"adversarial": adversarial, **log})
         if syn.first == "generator":

@@ -29,7 +29,7 @@ class ImagePool(nn.Module):
         self.register_buffer("images", torch.empty(0), persistent=False)
 
     @torch.no_grad()
-    def exchange(self, fresh: Tensor) -> Tensor:
+    def forward(self, fresh: Tensor) -> Tensor:
         """What the discriminator is shown in place of new images.
 
         Args:
