@@ -178,16 +178,15 @@ def _settings() -> str:
         "# Recipes and other settings\n",
         "A recipe is a YAML file that fixes a training. Unknown keys are errors; keys that are left out take the "
         "default below. "
-        "*A1* to *A28* number the points that the paper leaves open: each has a field, whose default is the reading "
-        "closest to the text "
-        "([the method](../explanation/method.md)).\n",
+        "*A1* to *A28* number the points that the paper leaves open; [the method](../explanation/method.md) lists all "
+        "of them with the default, the other readings and the reason.\n",
         "```yaml\nseed: 0                 # of everything random\nslices: {lesions: drop}\ntraining: "
         "{batch_size: 16, decay: cosine}\n"
         "method:\n  name: cycle\n  segmentation: {epochs: 10, base: 8}\n```\n",
         "## Shipped recipes\n",
-        "By name (`semcycle train smoke/cycle-continuous`). `paper/` holds the published sizes, `paper-small/` and "
-        "`small/` sizes for two "
-        "CPU cores, `smoke/` the demo's.\n",
+        "By name (`semcycle train smoke/cycle-continuous`). `paper/` holds the published sizes, `baur-run/` the "
+        "baselines with the defaults of run.py in the code of Baur, `paper-small/` and `small/` sizes for two CPU "
+        "cores, `smoke/` the demo's.\n",
         "| recipe | says of itself |\n|---|---|\n"
         + "".join(f"| `{name}` | {_clean(_opening(name))} |\n" for name in shipped_recipes()),
         "## slices\n",

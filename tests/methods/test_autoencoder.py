@@ -79,6 +79,19 @@ def test_dense_bottleneck_is_a_vector():
     assert seen == [(3, 16)]
 
 
+@pytest.mark.parametrize("norm", ["affine", "batch", "layer", "instance", "group"])
+def test_every_norm_and_slope_can_be_chosen(norm):
+    method, data = small(norm=norm, leaky_slope=0.01).train(), batch()
+    assert method.net(data.x).shape == data.x.shape
+    slopes = {part.negative_slope for part in method.net.modules() if isinstance(part, torch.nn.LeakyReLU)}
+    assert slopes == {0.01}
+    assert {part.negative_slope for part in small().net.modules() if isinstance(part, torch.nn.LeakyReLU)} == {0.3}
+    kinds = {"batch": torch.nn.BatchNorm2d, "instance": torch.nn.InstanceNorm2d, "group": torch.nn.GroupNorm}
+    normed = [part for part in method.net.modules() if isinstance(part, tuple(kinds.values()))]
+    assert len(normed) == (len(slopes) and 5 if norm in kinds else 0)
+    assert all(isinstance(part, kinds[norm]) and part.affine for part in normed)
+
+
 def test_recipes():
     for variant, name in (("dense", "autoencoder"), ("spatial", "autoencoder-spatial")):
         recipe = load_recipe(f"paper/{name}")

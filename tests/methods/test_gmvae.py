@@ -23,6 +23,7 @@ VARIANTS = [
     {"variant": "dense", "z": 16},
     {"variant": "spatial"},
     {"variant": "spatial", "faithful_decoder": True},
+    {"variant": "you"},
 ]
 
 
@@ -68,6 +69,7 @@ def bound(made, **options):
         ({}, 1_766_259),
         ({"variant": "spatial", "faithful_decoder": True}, 1_361_536),
         ({"variant": "spatial"}, 1_361_536 + 256),  # the 1 x 1 convolution from z to the decoder
+        ({"variant": "you"}, 409_632),
     ],
 )
 def test_paper_size_networks_have_the_known_parameter_counts(changes, count):
@@ -79,7 +81,7 @@ def test_paper_size_networks_have_the_known_parameter_counts(changes, count):
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_shapes(changes):
     method, (x, _) = gmvae(**changes), images()
-    made, (z, side) = method.net(x), (16, 1) if changes["variant"] == "dense" else (1, 8)
+    made, (z, side) = method.net(x), (16, 1) if changes["variant"] == "dense" else (1, 8)  # a quarter of 32
     assert made.image.shape == x.shape
     assert made.w_mean.shape == made.w_logvar.shape == (3, 1, side, side)
     assert made.z.shape == made.z_mean.shape == made.z_logvar.shape == (3, z, side, side)
@@ -251,8 +253,42 @@ def test_lesions_that_are_masked_out_do_not_enter_the_reconstruction_term():
 
 
 def test_a_dense_decoder_cannot_read_the_map():
-    with pytest.raises(RecipeError, match="variant: spatial"):
-        parse_recipe({"method": {"name": "gmvae", "faithful_decoder": True}}, "here")
+    for variant in ("dense", "you"):
+        with pytest.raises(RecipeError, match="variant: spatial"):
+            parse_recipe({"method": {"name": "gmvae", "variant": variant, "faithful_decoder": True}}, "here")
+
+
+def test_the_first_steps_of_a_restoration_can_be_longer():
+    """With a network that knows nothing of the image only the TV term moves it, by the step's length."""
+    changes = {"restore_steps": 3, "restore_lr": 1e-3, "tv_reference": "input", "tv_lambda": 0.0}
+    (x, brain) = images(1)
+    plain = gmvae(**changes).eval().restore(x, brain)
+    same = gmvae(**changes, restore_first=(0, 0.5)).eval().restore(x, brain)
+    torch.testing.assert_close(same, plain)
+    every = gmvae(**changes | {"restore_lr": 2e-3}).eval().restore(x, brain)
+    torch.testing.assert_close(gmvae(**changes, restore_first=(3, 2e-3)).eval().restore(x, brain), every)
+    two = gmvae(**changes | {"restore_steps": 1}).eval()
+    one = gmvae(**changes | {"restore_steps": 2}, restore_first=(1, 5e-3)).eval()
+    first = gmvae(**changes | {"restore_steps": 1, "restore_lr": 5e-3}).eval().restore(x, brain)
+    torch.testing.assert_close(one.restore(x, brain), two.restore(first, brain))
+
+
+def test_restoring_can_count_squares():
+    (x, _), plain, squared = images(1), gmvae().eval(), gmvae(restore_error="squares", tv_lambda=0).eval()
+    made = plain.net(x, torch.zeros_like)
+    terms = plain._terms(made, x, torch.ones_like(x))
+    expected = terms.total - terms.reconstruction + (x - made.image).square().sum()
+    torch.testing.assert_close(squared.restoration_objective(x, x), expected)
+    assert squared.stages() == plain.stages()
+
+
+def test_the_recipe_of_you_has_the_settings_of_their_code():
+    settings = load_recipe("paper/gmvae-you").method
+    assert (settings.variant, settings.classes, settings.c_lambda, settings.w) == ("you", 6, 0.5, 1)
+    assert (settings.restore_steps, settings.restore_lr, settings.restore_first) == (500, 2e-3, (100, 5e-3))
+    assert (settings.restore_clip, settings.restore_in_brain) == (100, True)
+    assert (settings.tv_reference, settings.tv_lambda, settings.restore_error) == ("input", 1.8, "squares")
+    assert (settings.learning_rate, settings.betas) == (5e-5, (0.9, 0.999))
 
 
 def test_how_to_restore_does_not_belong_to_the_training():

@@ -23,6 +23,27 @@ def test_paper_recipes_say_what_the_paper_says():
     assert discrete.method.synthesis == recipe.method.synthesis
 
 
+def test_the_recipes_of_run_py_have_its_defaults():
+    """A28: what the notebook's recipes set otherwise, batch, epochs, dropout and the early end."""
+    names = [name for name in shipped_recipes() if name.startswith("baur-run/")]
+    assert [name.partition("/")[2] for name in names] == [
+        "autoencoder",
+        "autoencoder-spatial",
+        "fanogan",
+        "gmvae",
+        "vae",
+    ]
+    for name in names:
+        recipe, notebook = load_recipe(name), load_recipe(name.replace("baur-run", "paper"))
+        assert (recipe.training.batch_size, recipe.training.patience) == (8, 5)
+        assert recipe.method.dropout == 0.2
+        epochs = recipe.method.gan.epochs if recipe.method_name == "fanogan" else recipe.method.epochs
+        assert epochs == 1000
+        common = {"dropout", "epochs", "restore_steps", "tv_lambda", "gan", "encoder"}
+        assert recipe.method.model_dump(exclude=common) == notebook.method.model_dump(exclude=common)
+    assert load_recipe("baur-run/gmvae").method.restore_steps == 150
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

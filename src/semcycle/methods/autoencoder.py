@@ -34,6 +34,8 @@ class UnifiedSettings(TrainedSettings):
     """Side of the encoder's map."""
     norm: UnifiedNorm = "affine"
     """Of encoder and decoder; ``affine`` is what Baur's code does, whose batch norm never trains."""
+    leaky_slope: float = Field(0.3, ge=0, lt=1)
+    """Slope of the Leaky ReLUs below 0; Baur's code has 0.3, Keras' default."""
     flip: bool = False
     """Mirror left and right with probability 1/2."""
 
@@ -64,10 +66,10 @@ class Autoencoder(Method[AutoencoderSettings]):
         s = settings
         if s.variant == "dense":
             self.net: DenseAutoencoder | SpatialAutoencoder = DenseAutoencoder(
-                s.size, s.resolution, s.norm, s.z, s.dropout
+                s.size, s.resolution, s.norm, s.z, s.dropout, slope=s.leaky_slope
             )
         else:
-            self.net = SpatialAutoencoder(s.size, s.resolution, s.norm, s.dropout)
+            self.net = SpatialAutoencoder(s.size, s.resolution, s.norm, s.dropout, slope=s.leaky_slope)
 
     def stages(self) -> list[Stage]:
         """One."""

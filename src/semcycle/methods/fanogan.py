@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from semcycle.config import Config
 from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, TrainedSettings
-from semcycle.methods.networks.baur import NARROW, WIDE, UnifiedDecoder, UnifiedEncoder, glorot
+from semcycle.methods.networks.baur import NARROW, SLOPE, WIDE, UnifiedDecoder, UnifiedEncoder, glorot
 from semcycle.types import ImageBatch, MaskBatch
 
 
@@ -73,6 +73,8 @@ class FAnoGANSettings(Config):
     """Dimensions of z (zDim)."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Of E's latents and of G's first layer."""
+    leaky_slope: float = Field(0.3, ge=0, lt=1)
+    """Slope of the Leaky ReLUs below 0, as in Baur's code."""
     gan: GanSettings = GanSettings()
     """G and D."""
     encoder: EncoderSettings = EncoderSettings()
@@ -87,10 +89,19 @@ class LatentEncoder(nn.Sequential):
         resolution: Side of the bottleneck's maps, r.
         latents: Dimensions of z.
         dropout: Of the latents, in training.
+        slope: Of the Leaky ReLUs.
     """
 
-    def __init__(self, size: int = 128, resolution: int = 8, latents: int = 128, dropout: float = 0.1) -> None:
-        body = UnifiedEncoder(size, resolution, "affine")
+    def __init__(
+        self,
+        size: int = 128,
+        resolution: int = 8,
+        latents: int = 128,
+        dropout: float = 0.1,
+        *,
+        slope: float = SLOPE,
+    ) -> None:
+        body = UnifiedEncoder(size, resolution, "affine", slope=slope)
         super().__init__(
             body,
             nn.Conv2d(body.channels, NARROW, 1),
@@ -110,15 +121,24 @@ class LatentGenerator(nn.Sequential):
         resolution: Side of the bottleneck's maps, r.
         latents: Dimensions of z.
         dropout: Of the dense layer's output, in training.
+        slope: Of the Leaky ReLUs.
     """
 
-    def __init__(self, size: int = 128, resolution: int = 8, latents: int = 128, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        size: int = 128,
+        resolution: int = 8,
+        latents: int = 128,
+        dropout: float = 0.1,
+        *,
+        slope: float = SLOPE,
+    ) -> None:
         super().__init__(
             nn.Linear(latents, NARROW * resolution**2),
             nn.Dropout(dropout),
             nn.Unflatten(1, (NARROW, resolution, resolution)),
             nn.Conv2d(NARROW, WIDE, 1),
-            UnifiedDecoder(size, resolution, "layer"),
+            UnifiedDecoder(size, resolution, "layer", slope=slope),
             nn.Sigmoid(),
         )
         glorot(self)
@@ -131,13 +151,19 @@ class Critic(nn.Module):
         size: Side of the image.
         resolution: Side of the feature maps, r.
         head: ``per_location``: a dense layer over the channels; ``flatten``: over all features.
+        slope: Of the Leaky ReLUs.
     """
 
     def __init__(
-        self, size: int = 128, resolution: int = 8, head: Literal["per_location", "flatten"] = "per_location"
+        self,
+        size: int = 128,
+        resolution: int = 8,
+        head: Literal["per_location", "flatten"] = "per_location",
+        *,
+        slope: float = SLOPE,
     ) -> None:
         super().__init__()
-        self.body = UnifiedEncoder(size, resolution, "layer")
+        self.body = UnifiedEncoder(size, resolution, "layer", slope=slope)
         kernel = 1 if head == "per_location" else resolution  # a kernel as large as the maps is a dense layer
         self.head = nn.Conv2d(self.body.channels, 1, kernel)
         glorot(self.head)
@@ -169,9 +195,9 @@ class FAnoGAN(Method[FAnoGANSettings]):
     def __init__(self, settings: FAnoGANSettings) -> None:
         super().__init__(settings)
         s = settings
-        self.E = LatentEncoder(s.size, s.resolution, s.latents, s.dropout)
-        self.G = LatentGenerator(s.size, s.resolution, s.latents, s.dropout)
-        self.D = Critic(s.size, s.resolution, s.gan.critic_head)
+        self.E = LatentEncoder(s.size, s.resolution, s.latents, s.dropout, slope=s.leaky_slope)
+        self.G = LatentGenerator(s.size, s.resolution, s.latents, s.dropout, slope=s.leaky_slope)
+        self.D = Critic(s.size, s.resolution, s.gan.critic_head, slope=s.leaky_slope)
 
     def stages(self) -> list[Stage]:
         """G against D, then E alone."""

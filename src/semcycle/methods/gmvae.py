@@ -5,14 +5,15 @@ likelihood of healthy slices; a slice is restored by descending it in image spac
 anomalous. Only the codes of [you2019] ("You") and of [baur2021] ("Baur") were compared, not the texts:
 
 * Network: the dense and the spatial variant of Baur, whose spatial decoder reads the encoder's map, so that z is
-  mere decoration; here it reads z, and ``faithful_decoder`` restores that. The 3 x 3 network of You is not here.
+  mere decoration; here it reads z, and ``faithful_decoder`` restores that. The 3 x 3 network of You is as Baur has it.
 * p(c | z, w): both codes subtract the log-precision in the logits where the Gaussian density adds half of it
   (``prior_sign``).
-* Likelihood: L1 sum as in Baur; You learns a variance and, when restoring, uses squared errors.
+* Likelihood: L1 sum as in Baur; You learns a variance, which is not here, and restores with squared errors
+  (``restore_error``).
 * Restoration: the total variation is that of x - x_hat (Baur) or of the change x_input - x (You),
-  see ``tv_reference``. The search for ``tv_lambda`` on validation slices is left out, and so is the second step size of
-  You (5e-3 in the first 100 of 500 steps, then 2e-3). Slices are restored in batches but each on its own;
-  Baur draws new latents in every step, here ``test_latent`` decides. The result is clamped to [0, 1].
+  see ``tv_reference``. The search for ``tv_lambda`` on validation slices is left out. Slices are restored in batches
+  but each on its own; Baur draws new latents in every step, here ``test_latent`` decides. The result is clamped to
+  [0, 1].
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from semcycle.methods.autoencoder import UnifiedSettings, l1_sum
 from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, one_stage
 from semcycle.methods.networks.baur import (
     NARROW,
+    SLOPE,
     WIDE,
     Noise,
     UnifiedDecoder,
@@ -47,12 +49,13 @@ HIDDEN = 64
 class GMVAESettings(UnifiedSettings):
     """The method's part of a recipe."""
 
-    variant: Literal["dense", "spatial"] = "dense"
-    """One latent vector a slice, or one a location of the encoder's map."""
+    variant: Literal["dense", "spatial", "you"] = "dense"
+    """One latent vector a slice; one a location of the encoder's map; or one a location of You's 3 x 3 network, whose
+    map has a quarter of the slice's side whatever ``resolution``, ``norm`` and ``leaky_slope`` say (A27)."""
     classes: int = Field(9, ge=1)
     """K, components of the mixture."""
     z: int | None = Field(None, ge=1)
-    """Channels of z; by default 128 (dense) or 1 a location (spatial)."""
+    """Channels of z; by default 128 (dense) or 1 a location."""
     w: int = Field(1, ge=1)
     """Channels of w."""
     faithful_decoder: bool = False
@@ -71,6 +74,10 @@ class GMVAESettings(UnifiedSettings):
     """Gradient steps on the image; 0 returns the plain reconstruction x_hat. Baur's code 150, its notebook 10."""
     restore_lr: float = Field(1e-3, gt=0)
     """Length of a step."""
+    restore_first: tuple[int, float] | None = None
+    """So many first steps have another length; You 100 of 5e-3."""
+    restore_error: Literal["l1", "squares"] = "l1"
+    """Distance of x and x_hat when restoring: the L1 sum of the training (Baur), or the sum of squares (You)."""
     tv_lambda: float = Field(1.8, ge=0)
     """Weight of the total variation when restoring; 1.8 in both codes, 0 in Baur's notebook."""
     tv_reference: Literal["reconstruction", "input"] = "reconstruction"
@@ -82,10 +89,10 @@ class GMVAESettings(UnifiedSettings):
 
     @model_validator(mode="after")
     def _only_spatial_decodes_features(self) -> GMVAESettings:
-        if self.faithful_decoder and self.variant == "dense":
+        if self.faithful_decoder and self.variant != "spatial":
             msg = (
-                "expected faithful_decoder false with the dense variant (its decoder always reads z), got true; set "
-                "variant: spatial"
+                f"expected faithful_decoder false with variant {self.variant} (its decoder always reads z), got true; "
+                "set variant: spatial"
             )
             raise ValueError(msg)
         return self
@@ -121,7 +128,7 @@ class GaussianMixtureVAE(nn.Module):
     Every head is a 1 x 1 convolution; the dense variant is one location with the flattened map as channels.
 
     Args:
-        variant: One latent vector an image, or one a location of the encoder's map.
+        variant: One latent vector an image, one a location of the encoder's map, or one a location of You's network.
         size: Side of the image.
         resolution: r, side of the encoder's map.
         norm: Of encoder and decoder.
@@ -130,11 +137,12 @@ class GaussianMixtureVAE(nn.Module):
         w: Channels of w.
         dropout: On the mean and log-variance of w, the mean of z and the dense decoder's first layer.
         from_features: Decode the encoder's map instead of z (spatial only).
+        slope: Of the Leaky ReLUs.
     """
 
     def __init__(
         self,
-        variant: Literal["dense", "spatial"] = "dense",
+        variant: Literal["dense", "spatial", "you"] = "dense",
         size: int = 128,
         resolution: int = 8,
         norm: UnifiedNorm = "affine",
@@ -143,11 +151,18 @@ class GaussianMixtureVAE(nn.Module):
         w: int = 1,
         dropout: float = 0.1,
         from_features: bool = False,
+        *,
+        slope: float = SLOPE,
     ) -> None:
         super().__init__()
         self.classes, self.from_features = classes, from_features
-        self.encoder = UnifiedEncoder(size, resolution, norm)
-        features = self.encoder.channels
+        self.encoder: nn.Module
+        if variant == "you":
+            self.encoder, features = encoder_of_you(), HIDDEN
+        else:
+            self.encoder = UnifiedEncoder(size, resolution, norm, slope=slope)
+            features = self.encoder.channels
+        mapped = features
         self.neck, self.widen = nn.Sequential(), nn.Sequential()
         self.hidden, wide = nn.Sequential(), w
         if variant == "dense":
@@ -163,14 +178,18 @@ class GaussianMixtureVAE(nn.Module):
             features = flat
         else:
             self.hidden, wide = nn.Sequential(nn.Conv2d(w, HIDDEN, 1), nn.ReLU()), HIDDEN
-            if not from_features:
+            if variant == "spatial" and not from_features:
                 self.widen = nn.Sequential(nn.Conv2d(z, WIDE, 1))
         self.w_mean, self.w_logvar = nn.Conv2d(features, w, 1), nn.Conv2d(features, w, 1)
         self.z_mean, self.z_logvar = nn.Conv2d(features, z, 1), nn.Conv2d(features, z, 1)
         self.mu, self.log_precision = nn.Conv2d(wide, classes * z, 1), nn.Conv2d(wide, classes * z, 1)
         self.offset = nn.Parameter(torch.full((classes * z, 1, 1), 0.1))
         self.dropout = nn.Dropout(dropout)
-        self.decoder = UnifiedDecoder(size, resolution, norm, self.encoder.channels if from_features else WIDE)
+        self.decoder: nn.Module
+        if variant == "you":
+            self.decoder = decoder_of_you(z)
+        else:
+            self.decoder = UnifiedDecoder(size, resolution, norm, mapped if from_features else WIDE, slope=slope)
         glorot(self)
 
     def forward(self, x: Tensor, noise: Noise = torch.randn_like) -> MixtureLatents:
@@ -187,6 +206,28 @@ class GaussianMixtureVAE(nn.Module):
         log_precision = (self.log_precision(hidden) + self.offset).unflatten(1, components)
         image = self.decoder(features if self.from_features else self.widen(z))
         return MixtureLatents(image, w_mean, w_logvar, z, z_mean, z_logvar, mu, log_precision)
+
+
+def encoder_of_you() -> nn.Sequential:
+    """``(B, 1, H, W)`` to ``(B, 64, H / 4, W / 4)`` by six 3 x 3 convolutions."""
+    layers: list[nn.Module] = []
+    for number, stride in enumerate((2, 1, 1, 2, 1, 1)):
+        if stride == 2:  # TensorFlow's "same" padding of an even size
+            layers.append(nn.ZeroPad2d((0, 1, 0, 1)))
+        conv = nn.Conv2d(HIDDEN if number else 1, HIDDEN, 3, stride, padding=0 if stride == 2 else 1)
+        layers += [conv, nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def decoder_of_you(z: int) -> nn.Sequential:
+    """``(B, z, L, L)`` to ``(B, 1, 4 L, 4 L)``: twice a convolution, two transposed ones and doubled pixels."""
+    layers: list[nn.Module] = []
+    for channels in (z, HIDDEN):
+        layers += [nn.Conv2d(channels, HIDDEN, 3, padding=1), nn.ReLU()]
+        for _ in range(2):
+            layers += [nn.ConvTranspose2d(HIDDEN, HIDDEN, 3, padding=1), nn.ReLU()]
+        layers.append(nn.Upsample(scale_factor=2))
+    return nn.Sequential(*layers, nn.Conv2d(HIDDEN, HIDDEN, 3, padding=1), nn.Conv2d(HIDDEN, 1, 3, padding=1))
 
 
 class Terms(NamedTuple):
@@ -217,9 +258,8 @@ class GMVAE(Method[GMVAESettings]):
         super().__init__(settings)
         s = settings
         z = s.z or (128 if s.variant == "dense" else 1)
-        self.net = GaussianMixtureVAE(
-            s.variant, s.size, s.resolution, s.norm, s.classes, z, s.w, s.dropout, s.faithful_decoder
-        )
+        sizes = (s.size, s.resolution, s.norm, s.classes, z, s.w)
+        self.net = GaussianMixtureVAE(s.variant, *sizes, s.dropout, s.faithful_decoder, slope=s.leaky_slope)
 
     def stages(self) -> list[Stage]:
         """One stage; how slices are restored later does not change it."""
@@ -254,19 +294,24 @@ class GMVAE(Method[GMVAESettings]):
     def restore(self, x: ImageBatch, brain: MaskBatch) -> ImageBatch:
         """Descend from the input, x <- x - lr d/dx [-bound(x) + lambda TV]; ``(B, 1, H, W)``, not clamped."""
         s, noise, current = self.settings, self._noise(), x
-        for _ in range(s.restore_steps):
+        first, length = s.restore_first or (0, 0.0)
+        for step in range(s.restore_steps):
             with torch.enable_grad():
                 moving = current.detach().requires_grad_()
                 (gradient,) = torch.autograd.grad(self.restoration_objective(moving, x, noise).sum(), moving)
             if s.restore_clip is not None:
                 gradient = gradient.clamp(-s.restore_clip, s.restore_clip)
-            current = moving.detach() - s.restore_lr * (gradient * brain if s.restore_in_brain else gradient)
+            size = length if step < first else s.restore_lr
+            current = moving.detach() - size * (gradient * brain if s.restore_in_brain else gradient)
         return current
 
     def restoration_objective(self, x: ImageBatch, original: ImageBatch, noise: Noise = torch.zeros_like) -> Tensor:
         """What the restoration of each slice descends, ``(B,)``."""
         mixture = self.net(x, noise)
-        objective = self._terms(mixture, x, torch.ones_like(x)).total
+        terms = self._terms(mixture, x, torch.ones_like(x))
+        if self.settings.restore_error == "squares":
+            terms = terms._replace(reconstruction=(x - mixture.image).square().flatten(1).sum(dim=1))
+        objective = terms.total
         if not self.settings.tv_lambda:
             return objective
         reference = mixture.image if self.settings.tv_reference == "reconstruction" else original

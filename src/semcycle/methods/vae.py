@@ -83,9 +83,8 @@ class VAE(Method[VAESettings]):
 
     def __init__(self, settings: VAESettings) -> None:
         super().__init__(settings)
-        self.net = VariationalAutoencoder(
-            settings.size, settings.resolution, settings.norm, settings.z, settings.dropout
-        )
+        s = settings
+        self.net = VariationalAutoencoder(s.size, s.resolution, s.norm, s.z, s.dropout, slope=s.leaky_slope)
         nn.init.constant_(self.net.log_sigma.bias, math.log(settings.sigma_start))
 
     def stages(self) -> list[Stage]:

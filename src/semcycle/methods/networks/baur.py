@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-UnifiedNorm = Literal["affine", "batch", "layer"]
+from semcycle.methods.networks.blocks import make_norm
+
+UnifiedNorm = Literal["affine", "batch", "layer", "instance", "group"]
 SLOPE = 0.3
 EPSILON = 1e-3
 NARROW, WIDE = 16, 128
@@ -97,15 +99,18 @@ class UnifiedEncoder(nn.Sequential):
         size: Side of the image.
         resolution: r, a power of two below ``size``.
         norm: After every convolution.
+        slope: Of the Leaky ReLUs.
     """
 
-    def __init__(self, size: int = 128, resolution: int = 8, norm: UnifiedNorm = "affine") -> None:
+    def __init__(
+        self, size: int = 128, resolution: int = 8, norm: UnifiedNorm = "affine", *, slope: float = SLOPE
+    ) -> None:
         layers: list[nn.Module] = []
         channels = 1
         for level in range(levels(size, resolution)):
             wide = min(128, 32 * 2**level)
             side = size // 2 ** (level + 1)
-            layers += [SameConv(channels, wide), unified_norm(norm, wide, side), nn.LeakyReLU(SLOPE)]
+            layers += [SameConv(channels, wide), unified_norm(norm, wide, side), nn.LeakyReLU(slope)]
             channels = wide
         super().__init__(*layers)
         self.channels = channels
@@ -120,14 +125,23 @@ class UnifiedDecoder(nn.Sequential):
         resolution: r, a power of two below ``size``.
         norm: Before the first and after every transposed convolution.
         channels: Of the input.
+        slope: Of the Leaky ReLUs.
     """
 
-    def __init__(self, size: int = 128, resolution: int = 8, norm: UnifiedNorm = "affine", channels: int = 128) -> None:
+    def __init__(
+        self,
+        size: int = 128,
+        resolution: int = 8,
+        norm: UnifiedNorm = "affine",
+        channels: int = 128,
+        *,
+        slope: float = SLOPE,
+    ) -> None:
         layers: list[nn.Module] = [unified_norm(norm, channels, resolution), nn.ReLU()]
         for level in range(levels(size, resolution)):
             wide = max(32, 128 // 2**level)
             side = resolution * 2 ** (level + 1)
-            layers += [SameTransposed(channels, wide), unified_norm(norm, wide, side), nn.LeakyReLU(SLOPE)]
+            layers += [SameTransposed(channels, wide), unified_norm(norm, wide, side), nn.LeakyReLU(slope)]
             channels = wide
         super().__init__(*layers, nn.Conv2d(channels, 1, 1))
         glorot(self)
@@ -153,7 +167,9 @@ def unified_norm(norm: UnifiedNorm, channels: int, side: int) -> nn.Module:
     """The normalisation of this name for ``(B, channels, side, side)``."""
     if norm == "layer":
         return MapNorm(side)
-    return ChannelAffine(channels) if norm == "affine" else nn.BatchNorm2d(channels, eps=EPSILON)
+    if norm == "affine":
+        return ChannelAffine(channels)
+    return nn.BatchNorm2d(channels, eps=EPSILON) if norm == "batch" else make_norm(norm, channels, instance_affine=True)
 
 
 def glorot(module: nn.Module) -> nn.Module:
@@ -209,17 +225,20 @@ class DenseAutoencoder(nn.Sequential):
         norm: Of encoder and decoder.
         latents: Length of the vector.
         dropout: Of the vector.
+        slope: Of the Leaky ReLUs.
     """
 
-    def __init__(self, size: int, resolution: int, norm: UnifiedNorm, latents: int, dropout: float) -> None:
-        encoder = UnifiedEncoder(size, resolution, norm)
+    def __init__(
+        self, size: int, resolution: int, norm: UnifiedNorm, latents: int, dropout: float, *, slope: float = SLOPE
+    ) -> None:
+        encoder = UnifiedEncoder(size, resolution, norm, slope=slope)
         super().__init__(
             encoder,
             Squeeze(encoder.channels),
             nn.Linear(flat(resolution), latents),
             nn.Dropout(dropout),
             Expand(latents, resolution),
-            UnifiedDecoder(size, resolution, norm),
+            UnifiedDecoder(size, resolution, norm, slope=slope),
         )
         glorot(self)
 
@@ -232,11 +251,14 @@ class SpatialAutoencoder(nn.Sequential):
         resolution: r, side of the map.
         norm: Of encoder and decoder.
         dropout: Of the map's single values.
+        slope: Of the Leaky ReLUs.
     """
 
-    def __init__(self, size: int, resolution: int, norm: UnifiedNorm, dropout: float) -> None:
-        encoder = UnifiedEncoder(size, resolution, norm)
-        super().__init__(encoder, nn.Dropout(dropout), UnifiedDecoder(size, resolution, norm, encoder.channels))
+    def __init__(self, size: int, resolution: int, norm: UnifiedNorm, dropout: float, *, slope: float = SLOPE) -> None:
+        encoder = UnifiedEncoder(size, resolution, norm, slope=slope)
+        super().__init__(
+            encoder, nn.Dropout(dropout), UnifiedDecoder(size, resolution, norm, encoder.channels, slope=slope)
+        )
 
 
 class VariationalAutoencoder(nn.Module):
@@ -248,15 +270,20 @@ class VariationalAutoencoder(nn.Module):
         norm: Of encoder and decoder.
         latents: Dimensions of z.
         dropout: Of the mean, the log standard deviation and the decoder's dense layer.
+        slope: Of the Leaky ReLUs.
     """
 
-    def __init__(self, size: int, resolution: int, norm: UnifiedNorm, latents: int, dropout: float) -> None:
+    def __init__(
+        self, size: int, resolution: int, norm: UnifiedNorm, latents: int, dropout: float, *, slope: float = SLOPE
+    ) -> None:
         super().__init__()
-        encoder = UnifiedEncoder(size, resolution, norm)
+        encoder = UnifiedEncoder(size, resolution, norm, slope=slope)
         self.encoder = nn.Sequential(encoder, Squeeze(encoder.channels))
         self.mean, self.log_sigma = nn.Linear(flat(resolution), latents), nn.Linear(flat(resolution), latents)
         self.dropout = nn.Dropout(dropout)
-        self.decoder = nn.Sequential(Expand(latents, resolution, dropout), UnifiedDecoder(size, resolution, norm))
+        self.decoder = nn.Sequential(
+            Expand(latents, resolution, dropout), UnifiedDecoder(size, resolution, norm, slope=slope)
+        )
         glorot(self)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
