@@ -40,6 +40,25 @@ def value(table, run, metric, pooling="pooled", preset="literal"):
     return rows.iloc[0]
 
 
+def test_all_voxels_count_the_background_as_healthy(ball_store, table):
+    """A22: as the reference code pools; more healthy voxels of score 0 raise the AUROC and leave the Dice."""
+    scores, truths = [], []
+    for case in ("l0", "l1", "h1"):
+        slices = ball_store.load(case)
+        r = np.abs(slices.image.astype(np.float32) - 0.4 * (slices.brain > 0))
+        scores.append(np.where(slices.brain > 0, r, 0).ravel())
+        truths.append((slices.lesion > 0).ravel())
+    scores, truths = np.concatenate(scores), np.concatenate(truths)
+    everything = score_runs(
+        CONTESTANTS[:1], ball_store, ["l0", "l1", "h1"], presets=["literal"], lesions=False, all_voxels=True
+    )
+    row, brain = value(everything, "flat", "auprc"), value(table, "flat", "auprc")
+    assert row["value"] == pytest.approx(average_precision_score(truths, scores), abs=1e-4)
+    assert row["prevalence"] == pytest.approx(truths.mean())
+    assert row["prevalence"] < 0.8 * brain["prevalence"]
+    assert value(everything, "flat", "auroc")["value"] > value(table, "flat", "auroc")["value"]
+
+
 def test_values_are_those_of_scikit_learn_on_the_same_voxels(ball_store, table):
     scores, truths, per_case = [], [], []
     for case in ("l0", "l1", "h1"):

@@ -101,7 +101,9 @@ def test_warped_priors_know_the_place_and_not_the_scan(sick, monkeypatch):
 
     def warp(scaled, spacing, out, **how):
         registered.append(out.sum())
-        return np.where(scaled > 0, np.array([0.5, 0.3, 0.1], np.float32)[:, None, None, None], np.float32(0.2))
+        prior, row = np.full((3, *scaled.shape), 0.1, np.float32), np.arange(len(scaled))
+        prior[row * 3 // len(scaled), row] = 0.8  # a tissue a third of the box, whatever the scan shows
+        return prior
 
     monkeypatch.setattr(atlas, "warp_template", warp)
     provider = tissue_provider("priors")
@@ -110,7 +112,11 @@ def test_warped_priors_know_the_place_and_not_the_scan(sick, monkeypatch):
     volume = make_volume(scan, anatomy.affine)
     maps = provider.maps(Case("a", "a", {}), volume, anatomy.brain, lesion)
     assert maps.source.endswith("(priors)")
-    np.testing.assert_allclose(maps.data[:, anatomy.brain].T, np.tile([0.5, 0.3, 0.1], (anatomy.brain.sum(), 1)))
+    assert set(np.unique(maps.data[:, anatomy.brain])) == {np.float32(0.1), np.float32(0.8)}
+    np.testing.assert_allclose(maps.data.sum(axis=0)[anatomy.brain], 1, atol=1e-6)
+    inverted = make_volume(np.where(anatomy.brain, 1200 - scan, 0), anatomy.affine)
+    same = provider.maps(Case("a", "a", {}), inverted, anatomy.brain, lesion)
+    np.testing.assert_array_equal(same.data, maps.data)
     assert (maps.data[:, ~anatomy.brain] == 0).all()
     assert registered[0] > lesion.sum()  # lesion and margin are left out of the registration
 

@@ -115,7 +115,7 @@ def test_the_image_pool_survives_a_kill_and_stays_out_of_the_weights(ball_store,
     recipe = tiny_recipe(synthesis=synthesis)
     whole = train(recipe, ball_store, HEALTHY, tmp_path / "whole")
     with pytest.raises(Killed):
-        train(recipe, ball_store, HEALTHY, tmp_path / "run", observer=KillAt("synthesis", 1))
+        train(recipe, ball_store, HEALTHY, tmp_path / "run", observer=KillAt("synthesis", 2))
     held = load_file(tmp_path / "run" / "resume.safetensors")["buffer/pools.synthesis.images"]
     assert held.shape == (5, 4, 32, 32)  # image and the three tissues
     train(recipe, ball_store, HEALTHY, tmp_path / "run", resume=True)

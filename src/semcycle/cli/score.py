@@ -31,6 +31,10 @@ def score(
         ),
     ] = None,
     lesions: Annotated[bool, typer.Option(help="Count lesions and false alarms and measure surfaces as well.")] = True,
+    all_voxels: Annotated[
+        bool,
+        typer.Option("--all-voxels", help="Count the background too, as healthy, as the reference code does (A22)."),
+    ] = False,
     presets: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,5 +63,6 @@ def score(
             presets=read_presets(presets or DEFAULT_PRESETS, changes),
             thresholds_from=thresholds_from or (),
             lesions=lesions,
+            all_voxels=all_voxels,
         )
     show_scores(scores.table, folder)

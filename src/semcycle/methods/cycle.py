@@ -2,8 +2,8 @@
 
 S: x -> y is a U-Net that learns tissue from lesion-free slices; G: y -> x is a conditional GAN that paints a
 healthy image from tissue maps. What the round trip cannot reproduce is anomalous: r = |x - G(S(x))| (Eq. 5).
-The paper leaves much open; every choice is a setting, named with its number (A1 ...) in the docs' list of
-ambiguities, and defaults to the reading closest to the text.
+The paper leaves much open; docs/explanation/method.md lists every choice with its number (A1 to A28). Defaults are
+the readings closest to the text.
 """
 
 from __future__ import annotations

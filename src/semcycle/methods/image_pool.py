@@ -1,8 +1,7 @@
-"""Image pool (A14): the discriminator sees generated images of earlier batches as well, as in CycleGAN's code.
+"""Image pool (A14): the discriminator sees generated images of earlier batches as well, as in the code of [zhu2017].
 
-That code, ``junyanz/pytorch-CycleGAN-and-pix2pix``, keeps 50 images: until the pool is full every image enters it and
-is shown; then every new image is, with probability 1/2, shown itself, or else takes the place of a random older one,
-which is shown instead.
+That code keeps 50 images: until the pool is full every image enters it and is shown; then every new image is, with
+probability 1/2, shown itself, or else takes the place of a random older one, which is shown instead.
 """
 
 from __future__ import annotations

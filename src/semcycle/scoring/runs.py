@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,7 @@ def score_runs(
     carried: Mapping[Key, Sequence[Threshold]] | None = None,
     lesions: bool = True,
     resamples: int = 2000,
+    all_voxels: bool = False,
 ) -> ScoreTable:
     """Score contestants on test cases: the voxels of the brain on the working grid, in all slices of the store.
 
@@ -68,6 +69,7 @@ def score_runs(
         carried: Contestant and preset -> thresholds that it brings.
         lesions: Whether to count lesions and false alarms and to measure surfaces as well.
         resamples: Of the bootstrap.
+        all_voxels: Count the background of these slices too, as healthy voxels of score 0 (A22).
 
     Raises:
         SplitError: A contestant has seen a test subject, or thresholds would be set on one.
@@ -77,7 +79,10 @@ def score_runs(
     _check(contestants, store, case_ids, thresholds)
     try:
         return score_cases(
-            _cases(contestants, store, case_ids, presets, thresholds, progress),
+            (
+                _with_background(case) if all_voxels else case
+                for case in _cases(contestants, store, case_ids, presets, thresholds, progress)
+            ),
             {one.name: one.method for one in contestants},
             presets,
             code=UNIT,
@@ -162,6 +167,12 @@ def _make_case(
         slice_index=case.slice_index.tolist(),
         made=shown,
     )
+
+
+def _with_background(case: ScoredCase) -> ScoredCase:
+    """Every voxel counts; outside the brain no map has a score above 0."""
+    maps = {key: np.where(case.brain, scores, np.float32(0)) for key, scores in case.maps.items()}
+    return replace(case, brain=np.ones_like(case.brain), maps=maps)
 
 
 def _sum_errors(x: SliceArray, image: SliceArray, brain: SliceMask, lesion: SliceMask) -> ErrorSums:

@@ -106,6 +106,7 @@ def run_scoring(
     facts: Mapping[str, Any] | None = None,
     thresholds_from: Sequence[str] = (),
     lesions: bool = True,
+    all_voxels: bool = False,
 ) -> ScoreTable:
     """Score runs and the untrained intensity baseline on the same voxels, and write the table.
 
@@ -120,6 +121,7 @@ def run_scoring(
         facts: What else the report should say.
         thresholds_from: Where thresholds come from besides the oracles: words of :mod:`semcycle.scoring.thresholds`.
         lesions: Whether to count lesions and measure surfaces, about a second a case, run and preset.
+        all_voxels: Count the background too, as healthy (A22).
 
     Raises:
         CheckpointError: A run was trained on slices that were prepared differently.
@@ -148,6 +150,7 @@ def run_scoring(
         progress=progress,
         thresholds=sources,
         lesions=lesions,
+        all_voxels=all_voxels,
         carried=carried_thresholds(checkpoints, presets, store, cases),
     )
     table.save(out)
@@ -167,6 +170,7 @@ def run_scoring(
             "test cases": list(cases),
             "store": store.hash[:12],
             "runs": trained,
+            **({"voxels": "all, the background as healthy"} if all_voxels else {}),
             **(facts or {}),
         },
     )
