@@ -7,6 +7,8 @@ Every engine gets the same slices in batches of 32, one warm-up pass and then th
 the ratio to plain torch, and the largest difference to it.
 """
 
+from __future__ import annotations
+
 import argparse
 import tempfile
 import time

@@ -3,6 +3,8 @@
 python benchmarks/readme_picture.py RUN STORE CASE SLICE [SLICE ...] --out docs/images/brats-panels
 """
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
 

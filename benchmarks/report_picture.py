@@ -6,6 +6,8 @@
 Take a scan whose licence allows its picture. Needs `pip install 'semcycle[browser]'` and Chromium.
 """
 
+from __future__ import annotations
+
 import shutil
 import sys
 import tempfile

@@ -6,6 +6,8 @@ Pictures of patients may be published for some cases of a collection and not for
 it.
 """
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
 

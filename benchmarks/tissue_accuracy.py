@@ -6,6 +6,8 @@ python benchmarks/tissue_accuracy.py --brainweb BRAINWEB --brats DATA/brats --sp
 Dice is of arg-max maps in the brain, outside the expert's lesion. Seconds are CPU seconds of one thread.
 """
 
+from __future__ import annotations
+
 import argparse
 import multiprocessing
 import os

@@ -4,6 +4,8 @@
 :func:`semcycle.prediction.predict.predict`.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any

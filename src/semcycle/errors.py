@@ -4,6 +4,8 @@ The command line prints them as one line and exits with 2; in a batch the other 
 first and the failed ones are listed in ``failures.csv`` (exit code 1).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

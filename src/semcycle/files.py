@@ -1,5 +1,7 @@
 """Files that appear complete or not at all, and their hashes."""
 
+from __future__ import annotations
+
 import csv
 import hashlib
 import io

@@ -4,6 +4,8 @@ Axes: ``I, J, K`` are a scan's own voxel axes; ``S`` counts axial slices of the 
 to head, ``H`` runs from posterior to anterior and ``W`` from left to right (RAS+); ``B`` is a batch.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np

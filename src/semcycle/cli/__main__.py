@@ -1,5 +1,7 @@
 """`python -m semcycle.cli`."""
 
+from __future__ import annotations
+
 from semcycle.cli import main
 
 main()

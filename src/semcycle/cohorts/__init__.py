@@ -1,5 +1,7 @@
 """Folder layouts. To add one: a file in this folder and a line in ``COHORTS``."""
 
+from __future__ import annotations
+
 import difflib
 
 from semcycle.cohorts.base import Case, Cohort, Listing

@@ -1,5 +1,7 @@
 """What a cohort is: a folder layout that is turned into cases, without touching a pixel."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -21,6 +21,8 @@ A derivative fits a T2w of its subject and session if it is in the space of the 
 one with most entities of the T2w is taken; two that are equally good are a failure. Lesion masks beside the T2w count.
 """
 
+from __future__ import annotations
+
 import csv
 import json
 import re

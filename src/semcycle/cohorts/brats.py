@@ -15,6 +15,8 @@ Layouts::
     <root>/name_mapping*.csv                                       optional: columns Grade, BraTS_20xx_subject_ID
 """
 
+from __future__ import annotations
+
 import csv
 import re
 from pathlib import Path

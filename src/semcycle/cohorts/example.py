@@ -1,5 +1,7 @@
 """A tiny ball of a brain for the examples that cohorts write: WM core, GM shell, CSF rim, and a bright lesion."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np

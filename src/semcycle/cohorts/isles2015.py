@@ -13,6 +13,8 @@ Layout, ``<root>`` or ``<root>/Training`` or ``<root>/SISS2015_Training``::
     <root>/<n>/VSD.Brain_3more.XX.O.OT.<id>/VSD.Brain_3more.XX.O.OT.<id>.nii[.gz]    lesion; digits before "more" vary
 """
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 

@@ -13,6 +13,8 @@ Layout; names may have any prefix (``ds_IXI002-Guys-0828-T2.nii``), and the fold
     beside the T2, optional: IXI002-Guys-0828_brainmask, IXI002-Guys-0828-T2_brainmask or IXI002-Guys-0828-T2_mask
 """
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 

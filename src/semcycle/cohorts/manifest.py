@@ -13,6 +13,8 @@ in [0, 1] on the grid of the image; ``subject`` is the case where it is empty; `
 **Licence** and **reference**: yours.
 """
 
+from __future__ import annotations
+
 import csv
 import io
 import re

@@ -14,6 +14,8 @@ Layouts; ``T1W`` and ``FLAIR`` are optional, and so is ``brainmask``, without wh
     <root>/patientNN/{consensus_gt,brainmask}.nii[.gz]
 """
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Methods by name. To add one: a file in this folder and a line in ``METHODS``."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ METHODS = {
 """Name -> ``module:class``; text, so that listing them imports no torch."""
 
 
-def method_class(name: str) -> "type[Method[Any]]":
+def method_class(name: str) -> type[Method[Any]]:
     """Import a method.
 
     Raises:

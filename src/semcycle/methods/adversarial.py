@@ -1,5 +1,7 @@
 """Adversarial losses on logits (ambiguities A1 and A2), as pairs of discriminator and generator loss."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -5,6 +5,8 @@ that the baseline goes through exactly the pipeline of the trained methods. [mei
 histogram first and take what comes out as the score: the setting ``equalise``.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import torch

@@ -1,5 +1,7 @@
 """Augmentation of training slices as tensor operations on whole batches."""
 
+from __future__ import annotations
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field

@@ -1,5 +1,7 @@
 """Semantic representations: tissue probabilities as targets for S and as input for G."""
 
+from __future__ import annotations
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,5 +1,7 @@
 """Prediction: a scan -> anomaly map, mask, and the rest on its own grid."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

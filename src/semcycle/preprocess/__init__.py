@@ -1,5 +1,7 @@
 """Steps from a scan to working slices: decide, apply, record, invert."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

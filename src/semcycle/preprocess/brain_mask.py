@@ -1,5 +1,7 @@
 """Brain masks: that of a skull-stripped scan (what is not background), and whether a mask is plausible."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -7,6 +7,8 @@ through the plane. For BraTS (240 x 240 x 155 at 1 mm) the default window is the
 Other windows and kernels are options (ambiguity A17); all of them can be inverted, because the grid records its choice.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 

@@ -1,5 +1,7 @@
 """Intensity: scans come in arbitrary units, methods work in [0, 1] (ambiguity A18)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,5 +1,7 @@
 """The steps from a scan to working slices, as one recorded and invertible decision."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -100,7 +102,7 @@ class PreprocessSettings(Config):
         unchanged = {name for name in known if name not in FIRST and getattr(self, name) == known[name].default}
         return self.model_dump(mode="json", exclude=unchanged)
 
-    def differences(self, other: "PreprocessSettings") -> list[str]:
+    def differences(self, other: PreprocessSettings) -> list[str]:
         """Settings in which slices prepared with the two differ, as ``size 96, not 128``.
 
         The window of slices and the choice of labels are left out: they change which slices there are and what counts

@@ -1,5 +1,7 @@
 """Report: figures, tables and self-contained pages. Functions take arrays and tables, and return; none shows."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

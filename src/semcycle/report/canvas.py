@@ -4,6 +4,8 @@ Slices come as ``(H, W)`` with H from posterior to anterior and W from left to r
 radiologists read them: anterior up, the patient's left on the right of the picture.
 """
 
+from __future__ import annotations
+
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Score curves: precision over recall and Dice over the threshold."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -1,5 +1,7 @@
 """Slices beside what was made of them. Every function returns a ``Figure``, none shows it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Literal
 

@@ -1,5 +1,7 @@
 """Overview: one predicted scan at a glance, the picture that ``semcycle predict`` leaves beside its maps."""
 
+from __future__ import annotations
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes

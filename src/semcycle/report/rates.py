@@ -1,5 +1,7 @@
 """Error rates: sensitivity over false positives, of voxels (ROC) and of lesions (FROC)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import matplotlib as mpl

@@ -1,5 +1,7 @@
 """Page: what was done and what came out, as one HTML file that needs nothing else and asks nobody for anything."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

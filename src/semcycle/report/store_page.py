@@ -1,5 +1,7 @@
 """Quality page: every case of a slice store with its contact sheet and figures, the flagged ones first."""
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Tables: scores as CSV, Markdown, LaTeX and for the terminal, rounded and marked alike everywhere."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 

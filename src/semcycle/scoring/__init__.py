@@ -1,5 +1,7 @@
 """Scoring: maps and truth in, a table of scores out. What needs torch is loaded when it is asked for."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,5 +1,7 @@
 """Store: cases -> slices on disk, split, quality, varied copies."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

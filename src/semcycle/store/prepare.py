@@ -1,5 +1,7 @@
 """Cases -> preprocess -> tissue maps -> slice store. The only module that knows all four."""
 
+from __future__ import annotations
+
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed

@@ -1,5 +1,7 @@
 """Quality: what a slice store holds, case by case, so that bad scans, masks and maps are found before training."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

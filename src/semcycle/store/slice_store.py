@@ -18,6 +18,8 @@ and its :class:`CaseRecord` as JSON in the header. ``manifest.json`` names the c
 and the settings, and appears last: a store without it is unfinished.
 """
 
+from __future__ import annotations
+
 import json
 import struct
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,7 @@
 """Splits: which cases train and which test. By subject, seeded, stratified, written to a file."""
 
+from __future__ import annotations
+
 import random
 from collections import defaultdict
 from dataclasses import dataclass

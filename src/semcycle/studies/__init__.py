@@ -1,5 +1,7 @@
 """Studies: whole experiments, from folders to tables and figures."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

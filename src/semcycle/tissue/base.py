@@ -1,5 +1,7 @@
 """TissueMaps: the probability of grey matter, white matter and CSF in every voxel of a scan."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol

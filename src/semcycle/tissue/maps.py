@@ -1,5 +1,7 @@
 """Tissue maps imported from files: those of SPM, fMRIPrep, FSL FAST or ANTs, or those a manifest names."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from pathlib import Path

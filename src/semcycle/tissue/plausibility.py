@@ -6,6 +6,8 @@ unexplained, and had WM darker than GM. CSF is not compared: in good maps of tig
 brain, which belongs to it, can pull its median below GM.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from semcycle.types import TISSUES, SliceArray, SliceMask, TissueSlices

@@ -4,6 +4,8 @@ What was run: the batch and the parsing are tested with a stand-in; the Octave r
 outside this project's tests; MATLAB and the standalone were not run.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import shlex
@@ -47,7 +49,7 @@ _LICENCE = re.compile(
 )
 
 
-def find_spm(folder: Path | None = None) -> "SpmSegmentation":
+def find_spm(folder: Path | None = None) -> SpmSegmentation:
     """Make the provider from ``--tissue-dir`` and the environment.
 
     ``SEMCYCLE_SPM_COMMAND`` says how SPM is started (``matlab -batch``, ``octave-cli --no-gui``, or
@@ -377,7 +379,7 @@ def _version(folder: Path | None) -> str:
     return found[1] if found else "unknown"
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def _end(process: subprocess.Popen[str]) -> None:
     """End SPM and what it started: launchers leave the real program running when only they are ended."""
     if sys.platform == "win32":
         process.kill()

@@ -1,5 +1,7 @@
 """Training: recipe in, run folder out. What needs torch is loaded when it is asked for."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

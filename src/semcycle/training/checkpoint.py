@@ -1,5 +1,7 @@
 """Checkpoint: a finished run's weights and everything needed to use and to judge them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

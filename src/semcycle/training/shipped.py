@@ -1,5 +1,7 @@
 """Where the shipped recipes and the bundled models lie and what they are called; imports nothing heavy."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]

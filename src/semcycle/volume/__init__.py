@@ -1,14 +1,10 @@
-"""Volume: a 3-D scan with its affine. The only module that touches nibabel."""
+"""Volume: a 3-D scan with its affine. The only room that touches nibabel."""
 
 from __future__ import annotations
 
 import gzip
-import io
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +12,12 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from semcycle.errors import GeometryError, SemcycleError, VolumeError
+from semcycle.errors import GeometryError, VolumeError
 from semcycle.files import write_bytes
 from semcycle.types import Affine, VoxelArray, VoxelMask
+from semcycle.volume.reading import read_image, unpack_image
 
-MAX_VOXELS = 512**3
-"""Largest scan that is read: a head of 0.5 mm fits."""
-SPACING_MM = (0.05, 20.0)
-"""Plausible voxel sizes."""
-NO_LIMITS = "SEMCYCLE_READ_LIMITS=off in the environment lifts the limit"
-MAX_EXTENSION = 1 << 24
-"""Bytes that may stand between header and voxels."""
 MAX_VALUE = 1e30
-HEAD = 4096
-_CHUNK = 1 << 22
 SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".img", ".hdr", ".mnc", ".mnc.gz")
 
 
@@ -107,7 +95,7 @@ def load_volume(path: Path) -> Volume:
 
 def load_map(path: Path) -> Volume:
     """Read a mask or map whose values may be constant, NaN or Inf. Raises as :func:`load_volume` otherwise."""
-    data, affine, header = _read(path)
+    data, affine, header = read_image(path)
     return Volume(data, affine, str(path), header, _doubts(header, affine, data.shape))
 
 
@@ -127,7 +115,7 @@ def load_like(path: Path, like: Volume, what: str, *, finite: bool = True) -> Vo
         VolumeError: It cannot be read, or holds NaN or Inf that are refused.
         GeometryError: Its shape or affine (beyond 0.1 voxel at the corners) differs from the scan's.
     """
-    data, affine, _ = _read(path)
+    data, affine, _ = read_image(path)
     if data.shape != like.shape:
         msg = (
             f"{path}: expected the {what} on the grid of {like.source} {like.shape}, got {data.shape}; "
@@ -226,7 +214,7 @@ def from_nibabel(image: Any, like: Volume | None = None) -> Volume:
             "nibabel.Nifti1Image(array, affine)"
         )
         raise VolumeError(msg)
-    data, affine, header = _unpack(image, "<image>")
+    data, affine, header = unpack_image(image, "<image>")
     made = _check_scan(
         Volume(data, affine, "<image>", header, _doubts(header, affine, data.shape)), constant=like is not None
     )
@@ -247,140 +235,6 @@ def write_arrays(volumes: Mapping[Path, NDArray[Any]], affine: Affine) -> None:
     """Write several arrays of one grid as NIfTI; dtypes are kept (bool becomes uint8)."""
     for path, data in volumes.items():
         save_volume(path, data, make_volume(np.zeros((1, 1, 1)), affine))
-
-
-def _read(path: Path) -> tuple[VoxelArray, Affine, Any]:
-    """Array ``(I, J, K)`` float32 (scaling applied), affine and header of a file."""
-    if not path.is_file():
-        msg = f"{path}: expected an image file, found none; check the path"
-        raise VolumeError(msg)
-    try:
-        with nib.imageglobals.LoggingOutputSuppressor():
-            return _unpack(_open(path), str(path))
-    except SemcycleError:
-        raise
-    except Exception as error:  # a damaged header makes nibabel and numpy raise nearly anything, MemoryError included
-        detail = " ".join(str(error).split())[:160] or type(error).__name__
-        msg = f"{path}: expected a readable image, got a damaged or foreign file ({detail}); copy or export it again"
-        raise VolumeError(msg) from error
-
-
-def _open(path: Path) -> Any:
-    """The nibabel image of a file that is as long, unpacked, as its header says; voxels are not decoded yet."""
-    kind = next((kind for kind in nib.all_image_classes if kind.path_maybe_image(path)[0]), None)
-    if kind is None or (kind is nib.Minc2Image and find_spec("h5py") is None):
-        remedy = "pip install h5py to read MINC 2" if kind else "export it as NIfTI"
-        msg = f"{path}: expected a NIfTI, MGH or MINC image, got a damaged or foreign file; {remedy}"
-        raise VolumeError(msg)
-    packed = path.name.lower().endswith((".gz", ".mgz"))
-    files = {part: Path(str(held.filename)) for part, held in kind.filespec_to_file_map(path).items()}
-    front = files.get("header", files["image"])  # of a pair .hdr and .img
-    with gzip.open(path) if packed else front.open("rb") as stream:
-        head = stream.read(HEAD)
-        most = None if issubclass(kind, nib.Minc1Image) else _claimed_bytes(kind, head, str(path))
-        if not packed:
-            image = kind.from_filename(path)
-            _check_length(image, str(path), files["image"])
-            return image
-        content = _unpacked(stream, head, most, path)
-    image = kind.from_file_map(kind.make_file_map({"image": io.BytesIO(content)}))
-    _check_length(image, str(path), content)
-    return image
-
-
-def _claimed_bytes(kind: Any, head: bytes, source: str) -> int:
-    """The length that a header claims for the file, with what may stand around the voxels; refuses absurd ones.
-
-    nibabel reads all that lies before the voxels, and allocates all voxels, before it finds that they are not there.
-    """
-    if kind is nib.MGHImage:
-        header, before = kind.header_class.from_fileobj(io.BytesIO(head)), HEAD
-    else:
-        header = kind.header_class(head[: kind.header_class.template_dtype.itemsize])
-        before = int(header["vox_offset"])
-        if not 0 <= before <= MAX_EXTENSION:
-            msg = f"{source}: expected the voxels behind the header, got an offset of {before} bytes; export it again"
-            raise VolumeError(msg)
-    voxels = math.prod(int(side) for side in header.get_data_shape())
-    if voxels > MAX_VOXELS and _limited():
-        msg = f"{source}: expected at most {MAX_VOXELS:,} voxels, got {voxels:,}; {NO_LIMITS}"
-        raise VolumeError(msg)
-    return before + voxels * header.get_data_dtype().itemsize + HEAD
-
-
-def _unpacked(stream: Any, head: bytes, most: int | None, path: Path) -> bytes:
-    """The whole of a gzip stream; Python's reader checks its CRC and length at the end."""
-    # zlib packs at most 1032 bytes into one: a header that claims more than that is refused before anything is unpacked
-    bound = path.stat().st_size * 1040
-    if most is not None and most - 2 * HEAD > bound:
-        msg = (
-            f"{path}: expected the voxels that the header names ({most:,} bytes), got a file too small for them; copy "
-            "it again"
-        )
-        raise VolumeError(msg)
-    parts, total = [head], len(head)
-    while part := stream.read(_CHUNK):
-        parts.append(part)
-        total += len(part)
-        if total > (most or bound) and not (total <= bound and not any(part)):
-            msg = f"{path}: expected the voxels that the header names, got more bytes; copy or export it again"
-            raise VolumeError(msg)
-    return b"".join(parts)
-
-
-def _check_length(image: Any, source: str, file: Path | bytes) -> None:
-    """Refuse a file that is shorter than its header says, or longer by anything but zeros."""
-    if not hasattr(image.dataobj, "offset"):
-        return
-    length = len(file) if isinstance(file, bytes) else file.stat().st_size
-    end = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
-    if length < end:
-        msg = f"{source}: expected {end:,} bytes as its header says, got {length:,}: a truncated file; copy it again"
-        raise VolumeError(msg)
-    if length == end or isinstance(image, nib.MGHImage):  # MGH keeps scan parameters behind the voxels
-        return
-    if isinstance(file, bytes):
-        rest = file[end:]
-    else:
-        with file.open("rb") as stream:
-            stream.seek(end)
-            rest = stream.read(MAX_EXTENSION)
-    if rest.strip(b"\0"):
-        msg = f"{source}: expected the voxels that the header names, got {length - end:,} bytes more; export it again"
-        raise VolumeError(msg)
-
-
-def _limited() -> bool:
-    return os.environ.get("SEMCYCLE_READ_LIMITS", "on") != "off"
-
-
-def _unpack(image: Any, source: str) -> tuple[VoxelArray, Affine, Any]:
-    """Array, affine and header of a nibabel image that is one 3-D volume of grey values."""
-    stored = image.get_data_dtype()
-    if stored.fields is not None or stored.kind == "c":
-        msg = (
-            f"{source}: expected one grey value a voxel, got {stored} (colour or complex); convert it to a scalar image"
-        )
-        raise VolumeError(msg)
-    shape = tuple(image.shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 2:
-        msg = f"{source}: expected a 3-D scan, got shape {tuple(image.shape)}; extract one volume"
-        raise VolumeError(msg)
-    data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-    affine = np.asarray(image.affine, dtype=float)
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        msg = f"{source}: expected an invertible affine, got a singular one; repair the header (sform/qform)"
-        raise GeometryError(msg)
-    sides = np.linalg.norm(affine[:3, :3], axis=0)
-    if _limited() and not (SPACING_MM[0] <= sides.min() and sides.max() <= SPACING_MM[1]):
-        msg = (
-            f"{source}: expected voxels of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, got "
-            f"{' x '.join(f'{side:.4g}' for side in sides)}; repair the header (units, sform), or {NO_LIMITS}"
-        )
-        raise GeometryError(msg)
-    return data, affine, image.header
 
 
 def _check_scan(volume: Volume, *, constant: bool = False) -> Volume:

@@ -1,0 +1,161 @@
+"""Image files, read strictly: as long as their header says, whole, one grey value a voxel, of a plausible size."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from semcycle.errors import GeometryError, SemcycleError, VolumeError
+from semcycle.types import Affine, VoxelArray
+
+MAX_VOXELS = 512**3
+"""Largest scan that is read: a head of 0.5 mm fits."""
+SPACING_MM = (0.05, 20.0)
+"""Plausible voxel sizes."""
+_NO_LIMITS = "SEMCYCLE_READ_LIMITS=off in the environment lifts the limit"
+_MAX_EXTENSION = 1 << 24
+"""Bytes that may stand between header and voxels."""
+_HEAD = 4096
+_CHUNK = 1 << 22
+
+
+def read_image(path: Path) -> tuple[VoxelArray, Affine, Any]:
+    """Array ``(I, J, K)`` float32 (scaling applied), affine and header of a file."""
+    if not path.is_file():
+        msg = f"{path}: expected an image file, found none; check the path"
+        raise VolumeError(msg)
+    try:
+        with nib.imageglobals.LoggingOutputSuppressor():
+            return unpack_image(_open(path), str(path))
+    except SemcycleError:
+        raise
+    except Exception as error:  # a damaged header makes nibabel and numpy raise nearly anything, MemoryError included
+        detail = " ".join(str(error).split())[:160] or type(error).__name__
+        msg = f"{path}: expected a readable image, got a damaged or foreign file ({detail}); copy or export it again"
+        raise VolumeError(msg) from error
+
+
+def _open(path: Path) -> Any:
+    """The nibabel image of a file that is as long, unpacked, as its header says; voxels are not decoded yet."""
+    kind = next((kind for kind in nib.all_image_classes if kind.path_maybe_image(path)[0]), None)
+    if kind is None or (kind is nib.Minc2Image and find_spec("h5py") is None):
+        remedy = "pip install h5py to read MINC 2" if kind else "export it as NIfTI"
+        msg = f"{path}: expected a NIfTI, MGH or MINC image, got a damaged or foreign file; {remedy}"
+        raise VolumeError(msg)
+    packed = path.name.lower().endswith((".gz", ".mgz"))
+    files = {part: Path(str(held.filename)) for part, held in kind.filespec_to_file_map(path).items()}
+    front = files.get("header", files["image"])  # of a pair .hdr and .img
+    with gzip.open(path) if packed else front.open("rb") as stream:
+        head = stream.read(_HEAD)
+        most = None if issubclass(kind, nib.Minc1Image) else _claimed_bytes(kind, head, str(path))
+        if not packed:
+            image = kind.from_filename(path)
+            _check_length(image, str(path), files["image"])
+            return image
+        content = _unpacked(stream, head, most, path)
+    image = kind.from_file_map(kind.make_file_map({"image": io.BytesIO(content)}))
+    _check_length(image, str(path), content)
+    return image
+
+
+def _claimed_bytes(kind: Any, head: bytes, source: str) -> int:
+    """The length that a header claims for the file, with what may stand around the voxels; refuses absurd ones.
+
+    nibabel reads all that lies before the voxels, and allocates all voxels, before it finds that they are not there.
+    """
+    if kind is nib.MGHImage:
+        header, before = kind.header_class.from_fileobj(io.BytesIO(head)), _HEAD
+    else:
+        header = kind.header_class(head[: kind.header_class.template_dtype.itemsize])
+        before = int(header["vox_offset"])
+        if not 0 <= before <= _MAX_EXTENSION:
+            msg = f"{source}: expected the voxels behind the header, got an offset of {before} bytes; export it again"
+            raise VolumeError(msg)
+    voxels = math.prod(int(side) for side in header.get_data_shape())
+    if voxels > MAX_VOXELS and _limited():
+        msg = f"{source}: expected at most {MAX_VOXELS:,} voxels, got {voxels:,}; {_NO_LIMITS}"
+        raise VolumeError(msg)
+    return before + voxels * header.get_data_dtype().itemsize + _HEAD
+
+
+def _unpacked(stream: Any, head: bytes, most: int | None, path: Path) -> bytes:
+    """The whole of a gzip stream; Python's reader checks its CRC and length at the end."""
+    # zlib packs at most 1032 bytes into one: a header that claims more than that is refused before anything is unpacked
+    bound = path.stat().st_size * 1040
+    if most is not None and most - 2 * _HEAD > bound:
+        msg = (
+            f"{path}: expected the voxels that the header names ({most:,} bytes), got a file too small for them; copy "
+            "it again"
+        )
+        raise VolumeError(msg)
+    parts, total = [head], len(head)
+    while part := stream.read(_CHUNK):
+        parts.append(part)
+        total += len(part)
+        if total > (most or bound) and not (total <= bound and not any(part)):
+            msg = f"{path}: expected the voxels that the header names, got more bytes; copy or export it again"
+            raise VolumeError(msg)
+    return b"".join(parts)
+
+
+def _check_length(image: Any, source: str, file: Path | bytes) -> None:
+    """Refuse a file that is shorter than its header says, or longer by anything but zeros."""
+    if not hasattr(image.dataobj, "offset"):
+        return
+    length = len(file) if isinstance(file, bytes) else file.stat().st_size
+    end = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
+    if length < end:
+        msg = f"{source}: expected {end:,} bytes as its header says, got {length:,}: a truncated file; copy it again"
+        raise VolumeError(msg)
+    if length == end or isinstance(image, nib.MGHImage):  # MGH keeps scan parameters behind the voxels
+        return
+    if isinstance(file, bytes):
+        rest = file[end:]
+    else:
+        with file.open("rb") as stream:
+            stream.seek(end)
+            rest = stream.read(_MAX_EXTENSION)
+    if rest.strip(b"\0"):
+        msg = f"{source}: expected the voxels that the header names, got {length - end:,} bytes more; export it again"
+        raise VolumeError(msg)
+
+
+def _limited() -> bool:
+    return os.environ.get("SEMCYCLE_READ_LIMITS", "on") != "off"
+
+
+def unpack_image(image: Any, source: str) -> tuple[VoxelArray, Affine, Any]:
+    """Array, affine and header of a nibabel image that is one 3-D volume of grey values."""
+    stored = image.get_data_dtype()
+    if stored.fields is not None or stored.kind == "c":
+        msg = (
+            f"{source}: expected one grey value a voxel, got {stored} (colour or complex); convert it to a scalar image"
+        )
+        raise VolumeError(msg)
+    shape = tuple(image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 2:
+        msg = f"{source}: expected a 3-D scan, got shape {tuple(image.shape)}; extract one volume"
+        raise VolumeError(msg)
+    data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+    affine = np.asarray(image.affine, dtype=float)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        msg = f"{source}: expected an invertible affine, got a singular one; repair the header (sform/qform)"
+        raise GeometryError(msg)
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    if _limited() and not (SPACING_MM[0] <= sides.min() and sides.max() <= SPACING_MM[1]):
+        msg = (
+            f"{source}: expected voxels of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, got "
+            f"{' x '.join(f'{side:.4g}' for side in sides)}; repair the header (units, sform), or {_NO_LIMITS}"
+        )
+        raise GeometryError(msg)
+    return data, affine, image.header
