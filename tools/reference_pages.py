@@ -260,7 +260,10 @@ def _kind(annotation: Any) -> str:
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join("none" if one is type(None) else _kind(one) for one in get_args(annotation))
     if get_origin(annotation) is tuple:
-        return "numbers" if Ellipsis in get_args(annotation) else f"{len(get_args(annotation))} numbers"
+        inside = get_args(annotation)
+        if get_origin(inside[0]) is Literal:
+            return f"list of {_kind(inside[0])}"
+        return "numbers" if Ellipsis in inside else f"{len(inside)} numbers"
     names = {float: "number", int: "whole number", bool: "true, false", str: "text"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
@@ -279,7 +282,7 @@ def _value(default: Any) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if isinstance(default, tuple):
-        return f"`[{', '.join(f'{one:g}' for one in default)}]`"
+        return f"`[{', '.join(one if isinstance(one, str) else f'{one:g}' for one in default)}]`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 

@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
+import torch
 
 from semcycle.errors import StoreError
-from semcycle.training.slices import SliceSettings, pack_slices, used_cases
+from semcycle.training.slices import (
+    Batches,
+    SliceSettings,
+    freeze_slices,
+    neighbour_indices,
+    pack_slices,
+    used_cases,
+)
 
 
 def test_paper_rule_keeps_lesion_free_slices_with_brain(ball_store, tmp_path):
@@ -44,3 +52,35 @@ def test_flagged_cases_can_be_left_out(ball_store, monkeypatch):
 def test_no_slice_left_is_an_error(ball_store, tmp_path):
     with pytest.raises(StoreError, match="relax `slices`"):
         pack_slices(ball_store, ["h0"], SliceSettings(min_brain=0.99), tmp_path)
+
+
+def test_neighbours_stay_within_their_case(ball_store, tmp_path):
+    assert neighbour_indices(3, 2).tolist() == [[0, 0, 1, 2], [0, 0, 2, 2], [0, 1, 2, 2]]
+    packed = pack_slices(ball_store, ["h0", "h1"], SliceSettings(context=1), tmp_path)
+    first = len(pack_slices(ball_store, ["h0"], SliceSettings(), tmp_path / "h0"))
+    batch = Batches(packed, torch.device("cpu")).take(np.array([first - 1, first, first + 1]))
+    shown = torch.from_numpy(packed.image[:, 0].astype(np.float32))
+    assert torch.equal(batch.context[0], shown[[first - 2, first - 1]])
+    assert torch.equal(batch.context[1], shown[[first, first + 1]])
+    assert torch.equal(batch.context[2], shown[[first, first + 2]])
+
+
+def test_frozen_networks_look_once_at_every_slice(ball_store, tmp_path):
+    class Doubler:
+        looks = 0
+
+        def freeze(self, x, brain):
+            self.looks += len(x)
+            return torch.cat([2 * x, brain], dim=1)
+
+    method = Doubler()
+    packed = pack_slices(ball_store, ["h0"], SliceSettings(), tmp_path)
+    path = freeze_slices(packed, method, tmp_path, torch.device("cpu"), "one")
+    assert method.looks == len(packed)
+    batch = Batches(packed, torch.device("cpu"), path).take(np.array([3, 1]))
+    torch.testing.assert_close(batch.frozen[:, :1], 2 * batch.x, atol=1e-3, rtol=0)
+    assert torch.equal(batch.frozen[:, 1:], batch.brain)
+    freeze_slices(packed, method, tmp_path, torch.device("cpu"), "one")
+    assert method.looks == len(packed)
+    freeze_slices(packed, method, tmp_path, torch.device("cpu"), "another")
+    assert method.looks == 2 * len(packed)

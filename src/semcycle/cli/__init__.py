@@ -25,6 +25,7 @@ from semcycle.cli import (
     export,
     info,
     paper,
+    paste,
     predict,
     prepare,
     report,
@@ -56,6 +57,7 @@ app.command()(demo.demo)
 app.add_typer(simulate.app, name="simulate")
 app.command(cls=PreprocessCommand)(prepare.prepare)
 app.command(cls=AugmentationCommand)(augment.augment)
+app.command()(paste.paste)
 app.command()(split.split)
 app.command()(train.train)
 app.command(cls=PostProcessingCommand)(score.score)

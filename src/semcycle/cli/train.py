@@ -18,6 +18,9 @@ def train(
     split_file: Annotated[Path | None, typer.Option("--split", help="Split file; without it all cases train.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
     reuse: Annotated[Path | None, typer.Option(help="Take over equal leading stages of this finished run.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Model or run that the method stands on, instead of the recipe's `start`.")
+    ] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Devices (processes on a CPU) per node.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
@@ -30,6 +33,8 @@ def train(
     from semcycle.training.recipe import load_recipe
 
     settings, store = load_recipe(recipe), SliceStore(data)
+    if start:
+        settings = settings.model_copy(update={"start": start})
     cases, _ = split_cases(split_file, store)
     hardware = Hardware(accelerator, devices, nodes, precision)
     run_training(settings, store, cases, run, resume=resume, reuse=reuse, hardware=hardware)

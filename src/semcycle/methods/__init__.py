@@ -18,6 +18,7 @@ METHODS = {
     "fanogan": "semcycle.methods.fanogan:FAnoGAN",
     "gmvae": "semcycle.methods.gmvae:GMVAE",
     "intensity": "semcycle.methods.intensity:Intensity",
+    "refine": "semcycle.methods.refine:Refine",
     "vae": "semcycle.methods.vae:VAE",
 }
 """Name -> ``module:class``; text, so that listing them imports no torch."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
@@ -23,12 +23,29 @@ class Batch(NamedTuple):
         brain: ``(B, 1, H, W)`` 0 or 1.
         y: ``(B, 3, H, W)`` GM, WM, CSF probabilities, or ``None`` where the store has none.
         valid: ``(B, 1, H, W)`` 1 where losses count, 0 in lesions of slices that are kept for the rest.
+        context: ``(B, 2 n, H, W)`` the n slices below, the nearest last, and the n above, where the recipe wants
+            neighbours; at the ends of a scan the last slice is repeated.
+        height: ``(B, 1, 1, 1)`` position in the brain, 0 at its foot, 1 at its top, of a store that has it.
+        anomaly: ``(B, 1, H, W)`` 0 healthy, 1 drawn anomaly, 2 uncertain, of a store that has it.
+        frozen: ``(B, C, H, W)`` what :meth:`Method.freeze` made of the slices.
     """
 
     x: ImageBatch
     brain: MaskBatch
     y: TissueBatch | None
     valid: MaskBatch
+    context: Tensor | None = None
+    height: Tensor | None = None
+    anomaly: MaskBatch | None = None
+    frozen: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with every image-like tensor changed; the height of a slice is no image."""
+        changed = {
+            name: field if name == "height" or field is None else change(field)
+            for name, field in self._asdict().items()
+        }
+        return self._replace(**changed)
 
 
 class Step(NamedTuple):
@@ -148,15 +165,33 @@ class Method(nn.Module, ABC, Generic[C]):
         paper: Key of what it implements in the project's list of references, ``docs/references.md``.
         Settings: Its part of a recipe.
         needs_tissue: Whether training needs tissue maps in the store.
+        needs_anomaly: Whether training needs drawn anomalies in the store.
     """
 
     paper: ClassVar[str]
     Settings: ClassVar[type[Config]]
     needs_tissue: ClassVar[bool] = False
+    needs_anomaly: ClassVar[bool] = False
 
     def __init__(self, settings: C) -> None:
         super().__init__()
         self.settings = settings
+
+    def start_from(self, other: Method[Any]) -> None:
+        """Take over what a trained method knows, before training begins.
+
+        Raises:
+            ValueError: There is nothing to take over; no method but one that stands on another has that.
+        """
+        msg = f"expected a method that stands on another one, got {type(self).__name__}; remove `start` from the recipe"
+        raise ValueError(msg)
+
+    def freeze(self, x: ImageBatch, brain: MaskBatch) -> Tensor | None:
+        """What networks that do not learn make of training slices, ``(B, C, H, W)``.
+
+        It is computed once a slice and handed over in ``Batch.frozen``.
+        """
+        return None
 
     @abstractmethod
     def stages(self) -> list[Stage]:

@@ -43,8 +43,7 @@ def augment_geometry(batch: Batch, settings: AugmentSettings) -> Batch:
     def mirror(data: Tensor) -> Tensor:
         return torch.where(chosen, data.flip(-1), data)
 
-    y = None if batch.y is None else mirror(batch.y)
-    return Batch(mirror(batch.x), mirror(batch.brain), y, mirror(batch.valid))
+    return batch.map(mirror)
 
 
 def augment_intensity(x: ImageBatch, brain: MaskBatch, settings: AugmentSettings) -> ImageBatch:

@@ -88,6 +88,8 @@ PRESETS = {
     "healthy": PostProcessing(sign="positive", gaussian_mm=2.5, prior=True),
     # bright and dark lesions, each against its own prior
     "two-sided": PostProcessing(sign="absolute", gaussian_mm=2.5, prior=True),
+    # for the scores of the method refine, which are probabilities and know the rim
+    "refined": PostProcessing(gaussian_mm=1.5),
 }  # fmt: skip
 """Name -> post-processing (ambiguities A20 and A21)."""
 

@@ -12,6 +12,8 @@ tensor              shape, type     meaning
 ``slice_index``     S      int32    index of the slice from the foot in the scan
 ``lesion_voxels``   S      int32    voxels of any label of the slice at the scan's own resolution
 ``other``           S,H,W  uint8    1 where the expert's label is none of ``lesion_labels`` (absent without them)
+``anomaly``         S,H,W  uint8    0 healthy, 1 drawn anomaly, 2 uncertain (in a store of `semcycle paste`)
+``height``          S      float32  0 at the foot of the brain, 1 at its top (there too)
 ==================  ==============  =======================================================================
 
 and its :class:`CaseRecord` as JSON in the header. ``manifest.json`` names the cases, the hash of every file
@@ -38,6 +40,8 @@ from semcycle.volume import ras_spacing
 
 _FORMAT = 1
 MANIFEST = "manifest.json"
+OPTIONAL = ("tissue", "other", "anomaly", "height")
+"""Tensors that not every store has."""
 _NUMPY = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "I32": np.int32, "I64": np.int64}
 
 
@@ -84,6 +88,8 @@ class CaseSlices:
     lesion_voxels: NDArray[np.int32]
     tissue: NDArray[np.uint8] | None = None
     other: NDArray[np.uint8] | None = None
+    anomaly: NDArray[np.uint8] | None = None
+    height: NDArray[np.float32] | None = None
 
     @property
     def abnormal(self) -> NDArray[np.bool_]:
@@ -95,7 +101,7 @@ class CaseSlices:
 def write_case(folder: Path, case: CaseSlices) -> Path:
     """Write one case file atomically and return its path."""
     arrays = {name: getattr(case, name) for name in ("image", "brain", "lesion", "slice_index", "lesion_voxels")}
-    arrays |= {name: array for name in ("tissue", "other") if (array := getattr(case, name)) is not None}
+    arrays |= {name: array for name in OPTIONAL if (array := getattr(case, name)) is not None}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     # one metadata entry only: safetensors writes several in random order, and equal cases shall be equal bytes
     path = folder / f"{case.record.case_id}.safetensors"

@@ -19,10 +19,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from semcycle.errors import StoreError
+from semcycle.errors import CheckpointError, StoreError
 from semcycle.files import object_hash
 from semcycle.methods.base import Batch, Method, Player, Stage
+from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.store.slice_store import SliceStore
+from semcycle.training.checkpoint import load_checkpoint
 from semcycle.training.log import Epoch, Observer, TrainingLog
 from semcycle.training.recipe import Recipe
 from semcycle.training.run_folder import (
@@ -37,7 +39,8 @@ from semcycle.training.run_folder import (
     take_over,
 )
 from semcycle.training.selection import Selection
-from semcycle.training.slices import Batches, pack_slices
+from semcycle.training.shipped import find_model
+from semcycle.training.slices import Batches, freeze_slices, pack_slices
 
 SAMPLES = 4
 """Slices shown after every epoch."""
@@ -96,11 +99,13 @@ def train(
     progress = claim_folder(run, resume=resume)
     if progress is None:
         return out
-    batches, held_out = _open_data(run, store, fabric)
     torch.manual_seed(recipe.seed)
+    method = recipe.build()
+    if recipe.start:
+        _start_from(method, recipe.start, store)
     # measured: a third faster for G and D on 2 CPU cores, no difference for S
-    method = recipe.build().to(fabric.device)
-    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out of its overloads
+    method.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out
+    batches, held_out = _open_data(run, store, method, fabric)
     if reuse is not None and not progress.rows:
         progress.stage = take_over(run, reuse, method)
     stages = method.stages()
@@ -258,17 +263,49 @@ def _start_fabric(hardware: Hardware) -> Fabric:
     return fabric
 
 
-def _open_data(run: Run, store: SliceStore, fabric: Fabric) -> tuple[Batches, Batches | None]:
-    """Slices to learn from, and those of the subjects that are held out, if any."""
-    recipe, cache = run.recipe, run.folder / "slices" / str(fabric.global_rank)
-    training = pack_slices(store, run.train_cases, recipe.slices, cache / "train")
-    if training.tissue is None and recipe.build().needs_tissue:
+def _start_from(method: Method[Any], model: str, store: SliceStore) -> None:
+    """Give a method that stands on another one the trained networks of that."""
+    other = load_checkpoint(find_model(model))
+    given = PreprocessSettings.model_validate(store.settings["preprocess"])
+    differing = [
+        f"{name} {have}, not {want}"
+        for name, want in other.preprocess
+        if name != "slices" and (have := getattr(given, name)) != want
+    ]
+    if differing:
         msg = (
-            f"{store.folder}: expected tissue maps for method {recipe.method_name}, got a store without; prepare it "
-            "with --tissue maps"
+            f"{store.folder}: expected a store prepared like that of {model}, got {'; '.join(differing)}; prepare it so"
         )
         raise StoreError(msg)
-    if not run.validation_cases:
-        return Batches(training, fabric.device), None
-    held_out = pack_slices(store, run.validation_cases, recipe.slices, cache / "held-out")
-    return Batches(training, fabric.device), Batches(held_out, fabric.device)
+    try:
+        method.start_from(other.method)
+    except ValueError as error:
+        msg = f"{model}: {error}"
+        raise CheckpointError(msg) from error
+
+
+def _open_data(run: Run, store: SliceStore, method: Method[Any], fabric: Fabric) -> tuple[Batches, Batches | None]:
+    """Slices to learn from, and those of the subjects that are held out, if any."""
+    cache = run.folder / "slices" / str(fabric.global_rank)
+
+    def open_cases(cases: list[str], name: str) -> Batches:
+        block = pack_slices(store, cases, run.recipe.slices, cache / name)
+        for missing, remedy in (
+            ("tissue", "prepare it with --tissue maps"),
+            ("anomaly", "make one with `semcycle paste`"),
+        ):
+            if getattr(method, f"needs_{missing}") and getattr(block, missing) is None:
+                msg = (
+                    f"{store.folder}: expected {_NEEDS[missing]} for method {run.recipe.method_name}, got a store "
+                    f"without; {remedy}"
+                )
+                raise StoreError(msg)
+        with fabric.autocast():
+            frozen = freeze_slices(block, method, cache / name, fabric.device, run.fingerprint)
+        return Batches(block, fabric.device, frozen)
+
+    training = open_cases(run.train_cases, "train")
+    return training, open_cases(run.validation_cases, "held-out") if run.validation_cases else None
+
+
+_NEEDS = {"tissue": "tissue maps", "anomaly": "drawn anomalies"}

@@ -51,6 +51,8 @@ class Recipe(Config):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     name: str
+    start: str = ""
+    """A bundled model or a run whose trained networks a method that stands on another one takes over."""
     seed: int = Field(0, ge=0)
     slices: SliceSettings = SliceSettings()
     training: TrainingSettings = TrainingSettings()

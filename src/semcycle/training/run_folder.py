@@ -19,12 +19,12 @@ from safetensors.torch import load_file
 from torch.optim import Optimizer
 
 from semcycle.errors import CheckpointError
-from semcycle.files import VERSION, object_hash, write_bytes
+from semcycle.files import VERSION, file_hash, object_hash, write_bytes
 from semcycle.methods.base import Method, Stage
 from semcycle.store.slice_store import SliceStore
 from semcycle.training.checkpoint import Checkpoint, load_checkpoint, pack_state, read_metadata, save_checkpoint
 from semcycle.training.recipe import Recipe
-from semcycle.training.shipped import WEIGHTS
+from semcycle.training.shipped import WEIGHTS, find_model
 from semcycle.training.slices import used_cases
 
 RESUME = "resume.safetensors"
@@ -40,6 +40,7 @@ class Run:
         store: Hash of the slice store.
         train_cases: Cases that are learned from.
         validation_cases: Cases of the subjects that are held out.
+        start: Hash of the weights that the recipe's ``start`` names; empty without.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Run:
     store: str
     train_cases: list[str]
     validation_cases: list[str]
+    start: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -61,6 +63,7 @@ class Run:
     @property
     def _data(self) -> dict[str, Any]:
         return {
+            **({"start": self.start} if self.start else {}),
             "store": self.store,
             "slices": self.recipe.slices.model_dump(mode="json"),
             "train_cases": self.train_cases,
@@ -75,14 +78,16 @@ def plan_run(recipe: Recipe, store: SliceStore, cases: Sequence[str], folder: Pa
     random.Random(recipe.seed).shuffle(subjects)
     held_out = set(subjects[: int(len(subjects) * recipe.training.validation_share)])
     train_cases = [case for case in used if store.subject(case) not in held_out]
-    return Run(folder, recipe, store.hash, train_cases, [case for case in used if store.subject(case) in held_out])
+    validation_cases = [case for case in used if store.subject(case) in held_out]
+    start = file_hash(find_model(recipe.start) / WEIGHTS) if recipe.start else ""
+    return Run(folder, recipe, store.hash, train_cases, validation_cases, start)
 
 
 def recorded_run(checkpoint: Checkpoint) -> Run:
     """What a finished run was trained on; options that are newer than the run have their defaults."""
     record = checkpoint.record
     cases = record["train_cases"], record["validation_cases"]
-    return Run(checkpoint.folder, checkpoint.recipe, record["store"]["hash"], *cases)
+    return Run(checkpoint.folder, checkpoint.recipe, record["store"]["hash"], *cases, record.get("start", ""))
 
 
 def claim_folder(run: Run, *, resume: bool) -> Progress | None:
@@ -165,6 +170,7 @@ def finish_run(
         "store": {"hash": store.hash, "settings": store.settings},
         "train_cases": run.train_cases,
         "validation_cases": run.validation_cases,
+        **({"start": run.start} if run.start else {}),
         "subjects": sorted({store.subject(case) for case in used}),
         "stages": [
             {"name": stage.name, "epochs": stage.epochs, "fingerprint": run.stage_fingerprint(stage)}

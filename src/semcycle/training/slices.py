@@ -13,8 +13,12 @@ from pydantic import Field
 
 from semcycle.config import Config
 from semcycle.errors import StoreError
-from semcycle.methods.base import Batch
-from semcycle.store.slice_store import CaseSlices, SliceStore
+from semcycle.files import write_bytes
+from semcycle.methods.base import Batch, Method
+from semcycle.store.slice_store import OPTIONAL, CaseSlices, SliceStore
+
+FREEZE_BATCH = 32
+"""Slices at a time for networks that do not learn."""
 
 
 class SliceSettings(Config):
@@ -32,6 +36,8 @@ class SliceSettings(Config):
     """Share of a slice's pixels that must be brain."""
     leave_out_flagged: bool = False
     """Leave out cases whose tissue maps the store flags as implausible."""
+    context: int = Field(0, ge=0)
+    """Neighbouring slices on either side that come with every slice."""
 
 
 class SliceSet(NamedTuple):
@@ -42,12 +48,18 @@ class SliceSet(NamedTuple):
         brain: ``(N, 1, H, W)`` uint8, 0 or 1.
         valid: ``(N, 1, H, W)`` uint8, 1 where losses count.
         tissue: ``(N, 3, H, W)`` uint8, probability * 255, or ``None``.
+        anomaly: ``(N, 1, H, W)`` uint8: 0 healthy, 1 drawn anomaly, 2 uncertain, or ``None``.
+        height: ``(N, 1, 1, 1)`` float32, 0 at the foot of the brain, 1 at its top, or ``None``.
+        neighbours: ``(N, 2 n)`` indices of the n slices below and the n above, within the case.
     """
 
     image: NDArray[np.float16]
     brain: NDArray[np.uint8]
     valid: NDArray[np.uint8]
     tissue: NDArray[np.uint8] | None
+    anomaly: NDArray[np.uint8] | None = None
+    height: NDArray[np.float32] | None = None
+    neighbours: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         """Number of slices."""
@@ -88,22 +100,76 @@ def pack_slices(store: SliceStore, case_ids: Sequence[str], settings: SliceSetti
         raise StoreError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     size = cases[0].image.shape[1:]
-    with_tissue = all(case.tissue is not None for case in cases)
+    optional = {name for name in OPTIONAL if all(getattr(case, name) is not None for case in cases)}
     made: dict[str, NDArray[Any]] = {
         name: _new_block(folder, name, (total, 1, *size), dtype) for name, dtype in _FIELDS.items()
     }
-    if with_tissue:
+    if "tissue" in optional:
         made["tissue"] = _new_block(folder, "tissue", (total, 3, *size), np.uint8)
+    if "anomaly" in optional:
+        made["anomaly"] = _new_block(folder, "anomaly", (total, 1, *size), np.uint8)
+    heights: list[NDArray[np.float32]] = []
+    neighbours: list[NDArray[np.intp]] = []
     start = 0
     for case, picked in zip(cases, chosen, strict=True):
         part = slice(start, start + len(picked))
         made["image"][part, 0] = case.image[picked]
         made["brain"][part, 0] = case.brain[picked]
         made["valid"][part, 0] = ~_grow(case.abnormal[picked], settings.lesion_margin)
-        if case.tissue is not None and with_tissue:
+        if case.tissue is not None and "tissue" in optional:
             made["tissue"][part] = case.tissue[picked]
+        if case.anomaly is not None and "anomaly" in optional:
+            made["anomaly"][part, 0] = case.anomaly[picked]
+        if case.height is not None and "height" in optional:
+            heights.append(np.asarray(case.height[picked], np.float32))
+        neighbours.append(neighbour_indices(len(picked), settings.context) + start)
         start += len(picked)
-    return SliceSet(made["image"], made["brain"], made["valid"], made.get("tissue"))
+    return SliceSet(
+        made["image"],
+        made["brain"],
+        made["valid"],
+        made.get("tissue"),
+        made.get("anomaly"),
+        np.concatenate(heights).reshape(-1, 1, 1, 1) if heights else None,
+        np.concatenate(neighbours) if settings.context else None,
+    )
+
+
+def neighbour_indices(count: int, context: int) -> NDArray[np.intp]:
+    """``(count, 2 context)``: of every slice of a scan the ones below and above, the first and last repeated."""
+    offsets = [offset for offset in range(-context, context + 1) if offset]
+    return np.clip(np.arange(count)[:, None] + np.array(offsets, np.intp)[None], 0, max(0, count - 1))
+
+
+def freeze_slices(slices: SliceSet, method: Method[Any], folder: Path, device: torch.device, mark: str) -> Path | None:
+    """Let the method's frozen networks look at every slice once.
+
+    Args:
+        slices: The block.
+        method: In any mode.
+        folder: For ``frozen.npy``; one that ``mark`` says was made of the same is left as it is.
+        device: Where the networks are.
+        mark: Hash of everything that the outcome depends on.
+
+    Returns:
+        The file, ``(N, C, H, W)`` float16; ``None`` for a method without frozen networks.
+    """
+    path, note = folder / "frozen.npy", folder / "frozen.txt"
+    if path.is_file() and note.is_file() and note.read_text(encoding="utf-8") == mark:
+        return path
+    block: NDArray[Any] | None = None
+    for start in range(0, len(slices), FREEZE_BATCH):
+        part = slice(start, start + FREEZE_BATCH)
+        x, brain = (torch.from_numpy(array[part]).float().to(device) for array in (slices.image, slices.brain))
+        frozen = method.freeze(x, brain)
+        if frozen is None:
+            return None
+        if block is None:
+            note.unlink(missing_ok=True)
+            block = _new_block(folder, "frozen", (len(slices), *frozen.shape[1:]), np.float16)
+        block[part] = frozen.half().cpu().numpy()
+    write_bytes(note, mark.encode())
+    return path
 
 
 class Batches:
@@ -115,16 +181,17 @@ class Batches:
     Args:
         slices: The block.
         device: Where batches are wanted.
+        frozen: File of :func:`freeze_slices`.
     """
 
-    def __init__(self, slices: SliceSet, device: torch.device) -> None:
+    def __init__(self, slices: SliceSet, device: torch.device, frozen: Path | None = None) -> None:
         self.device = device
-        self._arrays: list[NDArray[Any] | None] = [slices.image, slices.brain, slices.valid, slices.tissue]
-        self._tensors: list[torch.Tensor | None] | None = None
+        arrays = {**slices._asdict(), "frozen": None if frozen is None else np.load(frozen, mmap_mode="r")}
+        self._neighbours = arrays.pop("neighbours")
+        self._arrays: dict[str, NDArray[Any]] = {name: array for name, array in arrays.items() if array is not None}
+        self._tensors: dict[str, torch.Tensor] = {}
         if device.type != "cpu":
-            self._tensors = [
-                None if array is None else torch.from_numpy(array.copy()).to(device) for array in self._arrays
-            ]
+            self._tensors = {name: torch.from_numpy(array.copy()).to(device) for name, array in self._arrays.items()}
         self._count = len(slices)
 
     def __len__(self) -> int:
@@ -133,12 +200,21 @@ class Batches:
 
     def take(self, index: NDArray[np.integer]) -> Batch:
         """The slices of an index array ``(B,)`` as float32 tensors."""
-        image, brain, valid, tissue = self._gather(index)
-        if image is None or brain is None or valid is None:
-            msg = "expected image, brain and valid in the slice block"
-            raise ValueError(msg)
-        y = None if tissue is None else tissue.float().div_(255)
-        return Batch(image.float(), brain.float(), y, valid.float())
+        fields = {name: self._gather(name, index).float() for name in self._arrays}
+        y = fields["tissue"].div_(255) if "tissue" in fields else None
+        context = None
+        if self._neighbours is not None:
+            around = self._neighbours[index]
+            gathered = self._gather("image", around.ravel()).float()
+            context = gathered.view(len(index), around.shape[1], *gathered.shape[2:])
+        return Batch(
+            fields["image"],
+            fields["brain"],
+            y,
+            fields["valid"],
+            context,
+            *(fields.get(name) for name in ("height", "anomaly", "frozen")),
+        )
 
     def epoch(self, batch_size: int, seed: int, *, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
         """All slices once in random order, ``batch_size`` at a time over all ranks.
@@ -159,11 +235,10 @@ class Batches:
         """Batches in an epoch."""
         return max(1, self._count // batch_size)
 
-    def _gather(self, index: NDArray[np.integer]) -> list[torch.Tensor | None]:
-        if self._tensors is None:
-            return [None if array is None else torch.from_numpy(array[index]) for array in self._arrays]
-        where = torch.from_numpy(index).to(self.device)
-        return [None if tensor is None else tensor[where] for tensor in self._tensors]
+    def _gather(self, name: str, index: NDArray[np.integer]) -> torch.Tensor:
+        if not self._tensors:
+            return torch.from_numpy(np.asarray(self._arrays[name][index]))
+        return self._tensors[name][torch.from_numpy(index).to(self.device)]
 
 
 _FIELDS = {"image": np.float16, "brain": np.uint8, "valid": np.uint8}

@@ -1,0 +1,73 @@
+"""Acquisition: the same head in another position and contrast, and sampled by thicker slices."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from semcycle.masks import bounding_box
+from semcycle.types import SliceArray, SliceMask, Spacing
+
+
+def move(
+    image: SliceArray, masks: list[SliceMask], spacing: Spacing, rng: np.random.Generator, *, widen: float
+) -> tuple[SliceArray, list[SliceMask]]:
+    """Mirror, turn and scale a head in its slices, and magnify its middle as if the ventricles were wide.
+
+    Args:
+        image: ``(S, H, W)``.
+        masks: Moved along.
+        spacing: Voxel size in mm.
+        rng: Random numbers.
+        widen: Largest magnification of the middle.
+    """
+    box = bounding_box(masks[0])
+    if box is None:
+        return image, masks
+    depth, height, width = image.shape
+    middle = [(side.start + side.stop - 1) / 2 for side in box]
+    turn, scale = np.radians(rng.normal(0, 4)), rng.uniform(0.93, 1.07, 2)
+    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    y, x = np.arange(height)[:, None] - middle[1], np.arange(width)[None] - middle[2]
+    rows = (np.cos(turn) * y - np.sin(turn) * x) * scale[0]
+    columns = (np.sin(turn) * y + np.cos(turn) * x) * scale[1] * mirror
+    radius, reach = np.hypot(rows, columns) * spacing[1], rng.uniform(25, 45)
+    bump = np.exp(-((radius / reach) ** 2))
+    ventricles = box[0].start + 0.55 * (box[0].stop - box[0].start)
+    amount = (1 - 1 / rng.uniform(1, 1 + widen)) if rng.random() < 0.5 else 0.0
+    moved, made = np.empty_like(image), [np.empty_like(mask) for mask in masks]
+    for index in range(depth):
+        shrink = 1 - amount * np.exp(-(((index - ventricles) * spacing[0] / 30) ** 2)) * bump
+        where = np.stack([rows * shrink + middle[1], columns * shrink + middle[2]])
+        moved[index] = ndimage.map_coordinates(image[index], where, order=1)
+        nearest = tuple(np.rint(where).astype(np.intp))
+        inside = (nearest[0] >= 0) & (nearest[0] < height) & (nearest[1] >= 0) & (nearest[1] < width)
+        clipped = np.clip(nearest[0], 0, height - 1), np.clip(nearest[1], 0, width - 1)
+        for mask, target in zip(masks, made, strict=True):
+            target[index] = mask[index][clipped] & inside
+    return np.where(made[0], moved, np.float32(0)), made
+
+
+def change_contrast(image: SliceArray, brain: SliceMask, spacing: Spacing, rng: np.random.Generator) -> SliceArray:
+    """Gamma, brightness of fluid, a bias field, blur in the slice; the brain's median stays where it was."""
+    median = float(np.median(image[brain]))
+    made = np.clip(image, 1e-6, 1) ** np.float32(np.exp(rng.uniform(-0.3, 0.3)))
+    knee = 1.35 * float(np.median(made[brain]))
+    made = np.where(made > knee, knee + (made - knee) * rng.uniform(0.7, 1.5), made)
+    if rng.random() < 0.7:
+        grid = rng.uniform(-0.25, 0.25, (4, 4, 4))
+        factors = [(side - 1) / (size - 1) for side, size in zip(grid.shape, image.shape, strict=True)]
+        field = ndimage.affine_transform(grid, np.diag(factors), output_shape=image.shape, order=1)
+        made = made * (1 + rng.uniform(0.3, 1) * field)
+    if rng.random() < 0.35:
+        made = ndimage.gaussian_filter(made, (0, *[rng.uniform(0.5, 1.8) / spacing[1]] * 2))
+    made = made * (median / max(float(np.median(made[brain])), 1e-6)) * rng.uniform(0.93, 1.07)
+    return np.where(brain, np.clip(made, 0, 1), 0).astype(np.float32)
+
+
+def average_slices(data: NDArray[np.floating | np.bool_], thick: int, first: int, step: int) -> NDArray[np.float32]:
+    """Means of ``thick`` neighbouring slices, every ``step`` slices from ``first`` on."""
+    starts = np.arange(first, len(data) - thick + 1, step)
+    sums = np.concatenate([np.zeros((1, *data.shape[1:])), np.cumsum(data, axis=0, dtype=np.float64)])
+    return ((sums[starts + thick] - sums[starts]) / thick).astype(np.float32)
