@@ -45,7 +45,7 @@ def calibrate(
     ] = 2.0,
     grow_rate: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="Share of the healthy voxels from whose score on a lesion grows.")
-    ] = 0.03,
+    ] = 0.02,
     min_ml: Annotated[float, typer.Option(min=0, help="Components below this volume are left out of masks.")] = 0.1,
     keep_prior: Annotated[
         bool, typer.Option("--keep-prior", help="Keep the model's healthy prior: then promises are exact.")

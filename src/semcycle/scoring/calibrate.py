@@ -46,7 +46,7 @@ class CalibrationSettings:
     preset: str = "literal"
     alpha: float = 0.01
     max_false_components: float = 2.0
-    grow_rate: float = 0.03
+    grow_rate: float = 0.02
     min_ml: float = 0.1
     keep_prior: bool = False
     allow_learned: bool = False
