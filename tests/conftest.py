@@ -9,7 +9,7 @@ import pytest
 
 from semcycle.cohorts.base import Case, Listing
 from semcycle.preprocess.pipeline import PreprocessSettings
-from semcycle.volume import make_volume, write_arrays
+from semcycle.volume import write_arrays
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +97,7 @@ def make_scan(path: Path, data, affine=None) -> Path:
     from semcycle.volume import save_volume
 
     affine = np.diag([6.0, 6.0, 6.0, 1.0]) if affine is None else affine
-    save_volume(path, np.asarray(data, np.float32), make_volume(np.zeros((1, 1, 1)), affine))
+    save_volume(path, np.asarray(data, np.float32), affine)
     return path
 
 

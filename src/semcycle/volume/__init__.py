@@ -165,13 +165,15 @@ def labels_inside(data: VoxelArray, source: str, what: str) -> VoxelMask:
     return labels != 0
 
 
-def save_volume(path: Path, data: NDArray[Any], like: Volume, *, description: str = "", slope: float = 1) -> None:
+def save_volume(
+    path: Path, data: NDArray[Any], like: Volume | Affine, *, description: str = "", slope: float = 1
+) -> None:
     """Write an array as NIfTI on the grid of a scan, atomically and with reproducible bytes.
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
         data: ``(I, J, K)`` or ``(I, J, K, C)``; bool is written as uint8, floats as float32.
-        like: The scan whose affine, units and codes are taken over.
+        like: The scan whose affine, units and codes are taken over, or an affine.
         description: Up to 79 characters for the header.
         slope: What readers multiply the stored numbers with (1/255 for probabilities kept as uint8).
     """
@@ -179,8 +181,9 @@ def save_volume(path: Path, data: NDArray[Any], like: Volume, *, description: st
         data = data.astype(np.uint8)
     elif np.issubdtype(data.dtype, np.floating):
         data = data.astype(np.float32)
-    header = nib.Nifti1Header.from_header(like.header) if isinstance(like.header, nib.Nifti1Header) else None
-    image = nib.Nifti1Image(data, like.affine, header)
+    affine, known = (like.affine, like.header) if isinstance(like, Volume) else (like, None)
+    header = nib.Nifti1Header.from_header(known) if isinstance(known, nib.Nifti1Header) else None
+    image = nib.Nifti1Image(data, affine, header)
     image.header.set_data_dtype(data.dtype)
     image.header.set_slope_inter(slope, 0)
     image.header["cal_min"] = image.header["cal_max"] = 0
@@ -234,7 +237,7 @@ def as_nibabel(data: NDArray[Any], affine: Affine) -> Any:
 def write_arrays(volumes: Mapping[Path, NDArray[Any]], affine: Affine) -> None:
     """Write several arrays of one grid as NIfTI; dtypes are kept (bool becomes uint8)."""
     for path, data in volumes.items():
-        save_volume(path, data, make_volume(np.zeros((1, 1, 1)), affine))
+        save_volume(path, data, affine)
 
 
 def _check_scan(volume: Volume, *, constant: bool = False) -> Volume:

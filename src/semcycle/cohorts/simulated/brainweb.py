@@ -150,16 +150,15 @@ def simulate(
 def _write_scan(root: Path, name: str, model: Volume, how: Acquisition, seed: list[int]) -> Case:
     import numpy as np
 
-    from semcycle.volume import make_volume, save_volume
+    from semcycle.volume import save_volume
 
     generator = np.random.default_rng(seed)
     scan, tissue, brain, affine = make_scan(model, _draw(how, generator) if how.vary else how, generator)
-    like = make_volume(np.zeros((1, 1, 1)), affine)
     paths = {what: root / name / f"{name}_{what}.nii.gz" for what in ("t2", "gm", "wm", "csf", "brain")}
-    save_volume(paths["t2"], scan, like)
-    save_volume(paths["brain"], brain, like)
+    save_volume(paths["t2"], scan, affine)
+    save_volume(paths["brain"], brain, affine)
     for what, one in zip(("gm", "wm", "csf"), tissue, strict=True):
-        save_volume(paths[what], np.rint(one * 255).astype(np.uint8), like, slope=1 / 255)
+        save_volume(paths[what], np.rint(one * 255).astype(np.uint8), affine, slope=1 / 255)
     maps = {what: paths[what] for what in ("gm", "wm", "csf")}
     return Case(name, name, {"t2": paths["t2"]}, None, paths["brain"] if how.skull else None, maps)
 

@@ -94,21 +94,20 @@ def _write_phantom(root: Path, case_id: str, group: str, spacing: int, seed: lis
 
     from semcycle.cohorts.simulated.anatomy import random_anatomy
     from semcycle.cohorts.simulated.lesions import LESIONS
-    from semcycle.volume import make_volume, save_volume
+    from semcycle.volume import save_volume
 
     generator = np.random.default_rng(seed)
     anatomy = random_anatomy(spacing, generator)
     lesion = LESIONS[group](anatomy, generator) if group in LESIONS else None
     image = make_t2(anatomy, lesion, generator)
-    like = make_volume(np.zeros((1, 1, 1)), anatomy.affine)
     paths = {name: root / case_id / f"{case_id}_{name}.nii.gz" for name in ("t2", "lesion", *TISSUES)}
-    save_volume(paths["t2"], image, like)
+    save_volume(paths["t2"], image, anatomy.affine)
     for name, tissue in zip(TISSUES, anatomy.tissue, strict=True):
-        save_volume(paths[name], np.rint(tissue * 255).astype(np.uint8), like, slope=1 / 255)
+        save_volume(paths[name], np.rint(tissue * 255).astype(np.uint8), anatomy.affine, slope=1 / 255)
     mask = None
     if lesion is not None:
         mask = paths["lesion"]
-        save_volume(mask, (lesion.fraction > 0.5) & anatomy.brain, like)
+        save_volume(mask, (lesion.fraction > 0.5) & anatomy.brain, anatomy.affine)
     return Case(case_id, case_id, {"t2": paths["t2"]}, mask, None, {name: paths[name] for name in TISSUES}, group)
 
 
