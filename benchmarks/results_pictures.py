@@ -14,7 +14,7 @@ from pathlib import Path
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import panel_figure
 from semcycle.scoring.table import ScoreTable
-from semcycle.studies.paper_report import figure_2_parts, first_seeds
+from semcycle.studies.paper_figures import figure_2_parts, first_seeds
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The paper's experiment: protocol, tables, figures, resumption."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,100 +9,14 @@ import pytest
 
 from semcycle.cohorts.base import Listing
 from semcycle.errors import SemcycleError
-from semcycle.methods.base import Reconstructed
-from semcycle.report.posteriors import mean_posteriors, posterior_figure
 from semcycle.store.augment import AugmentationSettings, augment_stores
 from semcycle.store.prepare import prepare_store
 from semcycle.store.slice_store import SliceStore
 from semcycle.studies import paper
-from semcycle.studies.paper import ROWS, PaperSettings, paper_split, run_paper
-from semcycle.studies.paper_report import paper_table, readable
-from semcycle.training.recipe import load_recipe
+from semcycle.studies.paper import PaperSettings, run_paper
 from tests.conftest import SMALL, tiny_recipe
 
 pytestmark = pytest.mark.slow
-
-PRESETS = ("literal", "baur")
-
-
-class FakeStore:
-    """Grades and subjects of a store, without files."""
-
-    hash = "0"
-
-    def __init__(self, groups):
-        self.groups = groups
-        self.case_ids = list(groups)
-
-    def summary(self, case):
-        return {"group": self.groups[case]}
-
-    def subject(self, case):
-        return case.split("_")[0]
-
-
-def test_the_papers_split():
-    groups = {f"h{n:03d}": "HGG" for n in range(259)} | {f"l{n:03d}": "LGG" for n in range(76)}
-    split = paper_split(FakeStore(groups))
-    assert (len(split.train), len(split.test)) == (234, 101)
-    assert all(case.startswith("h") for case in split.train)
-    assert split.train == paper_split(FakeStore(groups)).train
-    assert split.train != paper_split(FakeStore(groups), seed=1).train
-
-
-def test_sessions_of_a_subject_stay_on_one_side():
-    groups = {f"s{n}_{k}": "HGG" for n in range(20) for k in (1, 2)}
-    split = paper_split(FakeStore(groups))
-    assert not {case.split("_")[0] for case in split.train} & {case.split("_")[0] for case in split.test}
-    assert len(split.test) == 4
-
-
-@pytest.mark.parametrize("size", ["paper", "paper-small"])
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_every_row_has_its_recipe(row, size):
-    recipe = load_recipe(f"{size}/{row.recipe}")
-    assert recipe.build().stages()
-    if size == "paper" and row.published:
-        assert recipe.training.batch_size == 128
-
-
-def scores(value, runs=("AE", "cycle continuous")):
-    rows = [
-        {"run": run, "preset": preset, "metric": metric, "pooling": "pooled", "value": value, "low": 0.1, "high": 0.9}
-        for run in runs
-        for preset in PRESETS
-        for metric in ("auprc", "best_dice")
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_the_table_sets_the_papers_numbers_beside_ours():
-    published = {row.name: row.published for row in ROWS}
-    table = paper_table({"brats": scores(0.4), "second": scores(0.2)}, published, PRESETS)
-    assert table.loc["AE", "brats AUPRC literal"] == 0.4
-    assert table.loc["AE", "second best Dice baur"] == 0.2
-    assert table.loc["AE", "brats AUPRC paper"] == 0.229
-    assert table.loc["cycle continuous", "second best Dice paper"] == 0.178
-    assert np.isnan(table.loc["VAE", "brats AUPRC literal"])
-    assert table.loc["VAE", "brats AUPRC paper"] == 0.331
-    cells = readable(table)
-    assert cells.loc["AE", "brats AUPRC literal"] == "0.400 [0.10, 0.90]"
-    assert "brats AUPRC literal low" not in cells
-
-
-def test_posteriors_are_means_over_the_voxels_of_each_class(ball_store):
-    def perfect(x, brain):
-        case = next(
-            c for c in map(ball_store.load, ball_store.case_ids) if np.array_equal(c.image.astype(np.float32), x)
-        )
-        return Reconstructed(x, np.asarray(case.tissue, np.float32) / 255)
-
-    frame = mean_posteriors(perfect, ball_store, ["l0", "h0"])
-    assert list(frame.index) == ["GM", "WM", "CSF", "lesion"]
-    tissues = frame.loc[["GM", "WM", "CSF"], ["GM", "WM", "CSF"]].to_numpy()
-    assert (tissues.argmax(axis=1) == [0, 1, 2]).all()
-    assert (frame["voxels"] > 0).all()
-    assert len(posterior_figure({"a": frame, "b": frame}).axes) == 2
 
 
 def test_a_small_experiment_is_complete_resumes_and_says_what_failed(ball_store, tmp_path, monkeypatch):
@@ -123,8 +38,10 @@ def test_a_small_experiment_is_complete_resumes_and_says_what_failed(ball_store,
     assert "no recipe" in text
     assert json.loads((tmp_path / "out/failures.json").read_text())["AE"].startswith("no recipe")
     table = pd.read_csv(tmp_path / "out/table2.csv", index_col=0)
-    assert np.isfinite(table.loc["cycle discrete", "brats AUPRC baur"])
-    assert np.isnan(table.loc["AE", "brats AUPRC baur"])
+    assert np.isfinite(table.loc["cycle discrete", "manifest AUPRC baur"])
+    assert np.isnan(table.loc["AE", "manifest AUPRC baur"])
+    assert table.loc["AE", "BraTS 2019 AUPRC paper"] == 0.229
+    assert "0.229" in text
     weights = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")}
     assert len(weights) == 2
     run_paper(ball_store, None, tmp_path / "out", settings, tmp_path / "split.json")
@@ -136,12 +53,26 @@ def test_the_page_names_the_training_cases_and_not_those_of_the_last_test_set(ba
     second = augment_stores([ball_store], tmp_path / "second", AugmentationSettings(copies=0), ["l1"])
     (tmp_path / "split.json").write_text(json.dumps({"train": ["h0", "h1", "h2"], "test": ["l0"]}))
     settings = PaperSettings(rows=("cycle continuous",))
-    pages = []
-    monkeypatch.setattr(paper, "write_paper_report", lambda out, scores, published, facts, *_: pages.append(facts))
     for other in (second, None):
-        run_paper(ball_store, other, tmp_path / "out", settings, tmp_path / "split.json")
-    assert [facts["training cases"] for facts in pages] == [["h0", "h1", "h2"]] * 2
-    assert [facts["test cases"] for facts in pages] == [["l0"]] * 2
+        page = run_paper(ball_store, other, tmp_path / "out", settings, tmp_path / "split.json")
+        facts = dict(re.findall(r"<dt>([^<]*)</dt><dd>(.*?)</dd>", page.read_text()))
+        assert facts["training cases"] == "h0, h1, h2"
+        assert facts["test cases"] == "manifest l0" + ("; manifest (second) l1" if other else "")
+
+
+def test_patience_holds_subjects_out_for_the_baselines_alone(ball_store, tmp_path, monkeypatch):
+    trained = {}
+
+    def train(recipe, store, cases, folder, **_):
+        trained[folder.name] = recipe.training
+        raise SemcycleError("not trained here")
+
+    monkeypatch.setattr(paper, "run_training", train)
+    for patience in (0, 5):
+        with pytest.raises(SemcycleError, match="not trained here"):
+            run_paper(ball_store, None, tmp_path, PaperSettings(rows=("VAE", "cycle continuous"), patience=patience))
+        assert (trained["VAE"].patience, trained["VAE"].validation_share) == ((5, 0.1) if patience else (0, 0))
+        assert (trained["cycle-continuous"].patience, trained["cycle-continuous"].validation_share) == (0, 0)
 
 
 def test_stores_prepared_differently_are_refused_before_any_training(ball_store, ball_cases, tmp_path):
@@ -150,15 +81,6 @@ def test_stores_prepared_differently_are_refused_before_any_training(ball_store,
     with pytest.raises(SemcycleError, match="other: expected a store prepared like .* got intensity median, not perc"):
         run_paper(ball_store, SliceStore(tmp_path / "other"), tmp_path / "out", PaperSettings())
     assert not (tmp_path / "out").exists()
-
-
-def test_seeds_share_a_row_with_mean_and_spread():
-    seeds = pd.concat([scores(0.4).replace("AE", "AE seed 0"), scores(0.6).replace("AE", "AE seed 1")])
-    table = paper_table({"brats": seeds}, {}, PRESETS)
-    assert list(table.index) == ["AE", "cycle continuous"]
-    assert table.loc["AE", "brats AUPRC literal"] == pytest.approx(0.5)
-    assert table.loc["AE", "brats AUPRC literal sd"] == pytest.approx(0.2 / np.sqrt(2))
-    assert readable(table).loc["AE", "brats AUPRC literal"] == "0.500 ± 0.141 [0.10, 0.90]"
 
 
 def test_a_healthy_cohort_takes_the_place_of_the_patients(ball_store, tmp_path, monkeypatch):
@@ -178,7 +100,7 @@ def test_seeds_and_unknown_rows(ball_store, tmp_path, monkeypatch):
     settings = PaperSettings(seeds=2, rows=("cycle continuous",))
     run_paper(ball_store, None, tmp_path / "out", settings, tmp_path / "split.json")
     table = pd.read_csv(tmp_path / "out/table2.csv", index_col=0)
-    assert table.loc["cycle continuous", "brats AUPRC literal sd"] >= 0
+    assert table.loc["cycle continuous", "manifest AUPRC literal sd"] >= 0
     assert {path.name for path in (tmp_path / "out/runs").iterdir()} == {
         "cycle-continuous-seed-0",
         "cycle-continuous-seed-1",

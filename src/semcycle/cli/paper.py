@@ -30,6 +30,14 @@ def paper(
     size: Annotated[str, typer.Option(help="Recipes: paper, or paper-small for two CPU cores.")] = "paper",
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions with the seeds 0, 1, ...")] = 1,
     rows: Annotated[list[str] | None, typer.Option("--row", help="Only these rows of the tables.")] = None,
+    patience: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Stop a baseline early after so many epochs without gain (5 in Baur's code) on a tenth of the "
+            "training subjects, which then do not train; 0 trains on all of them to the last epoch.",
+        ),
+    ] = 0,
     split_file: Annotated[
         Path | None, typer.Option("--split", help="Split of the BraTS cases; the paper's proportions without.")
     ] = None,
@@ -65,6 +73,7 @@ def paper(
     )
     other = open_store(isles, second, stores / "second", settings, isles_maps, workers) if isles else None
     first = open_store(brats, "brats", stores / "brats", settings, maps, workers)
-    page = run_paper(first, other, folder, PaperSettings(size, seeds, tuple(rows or ())), split_file, source)
+    plan = PaperSettings(size=size, seeds=seeds, rows=tuple(rows or ()), patience=patience)
+    page = run_paper(first, other, folder, plan, split_file, source)
     out.print(f"tables: {folder}/table1.md, {folder}/table2.md")
     out.print(f"report: {page}")

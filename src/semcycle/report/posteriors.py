@@ -20,11 +20,12 @@ def mean_posteriors(
 ) -> pd.DataFrame:
     """Mean of S's GM, WM and CSF over the voxels of every class, pooled over cases.
 
-    The class of a voxel is the most probable tissue of the store's maps; lesion voxels are a class of their own and are
-    not counted in the tissues. Cases whose maps the store calls implausible count with their lesions only.
+    The class of a voxel is the most probable tissue of the store's maps, none where background is more probable (A9);
+    lesion voxels are a class of their own and are not counted in the tissues. Cases whose maps the store calls
+    implausible count with their lesions only, as do those of a store without maps.
 
     Returns:
-        Index ``GM, WM, CSF, lesion``, columns ``GM, WM, CSF`` and ``voxels``.
+        Index ``GM, WM, CSF, lesion``, columns ``GM, WM, CSF`` (NaN without a voxel) and ``voxels``.
     """
     sums, counts = np.zeros((4, 3)), np.zeros(4)
     for name in cases:
@@ -36,14 +37,15 @@ def mean_posteriors(
         kinds = np.full(brain.shape, -1)
         if case.tissue is not None and not store.summary(name)["flags"]:
             maps = np.asarray(case.tissue)
-            kinds = np.where(brain & (maps.max(axis=1) > 0), maps.argmax(axis=1), -1)
+            background = 255 - maps.sum(axis=1, dtype=np.int32)
+            kinds = np.where(brain & (maps.max(axis=1) > background), maps.argmax(axis=1), -1)
         kinds = np.where(lesion & brain, 3, kinds)
         posterior = made.tissue.transpose(0, 2, 3, 1)
         for kind in range(4):
             chosen = kinds == kind
             sums[kind] += posterior[chosen].sum(axis=0)
             counts[kind] += chosen.sum()
-    means = sums / np.maximum(counts, 1)[:, None]
+    means = sums / np.where(counts, counts, np.nan)[:, None]
     labels = [tissue.upper() for tissue in TISSUES]
     frame = pd.DataFrame(means, index=[*labels, "lesion"], columns=labels)
     return frame.assign(voxels=counts.astype(int))

@@ -70,6 +70,7 @@ def write_page(
     per_case: pd.DataFrame,
     figures: Sequence[FigureBlock],
     facts: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> Path:
     """Write ``folder/index.html``: one self-contained file, the same bytes for the same input.
 
@@ -81,6 +82,7 @@ def write_page(
         per_case: One row a case and run, shown as it is; may be empty.
         figures: Pictures; they are embedded.
         facts: What was done: name -> text, number, list or mapping.
+        tables: Caption -> table with a named index, to stand above the scores.
 
     Returns:
         The file.
@@ -94,6 +96,7 @@ def write_page(
         "title": title,
         "intro": intro,
         "facts": list_facts(facts),
+        "tables": [(caption, make_grid(frame.reset_index())) for caption, frame in (tables or {}).items()],
         "summary": make_grid(wide.reset_index(), marks=best_cells(wide)),
         "details": make_grid(main_rows(table)),
         "per_case": make_grid(main_columns(per_case)) if len(per_case) else None,

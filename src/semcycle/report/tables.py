@@ -156,14 +156,14 @@ def format_value(value: object, digits: int = DIGITS) -> str:
 
 
 def best_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Where a column holds its highest value as printed (ties are all marked); columns of one value have none.
+    """Where a column holds its highest value as printed; all of equal ones, none in a column of one value or of text.
 
     Returns:
         Bool, of the frame's shape.
     """
     marks = pd.DataFrame(False, index=frame.index, columns=frame.columns)
-    for name in frame.columns:
-        column = pd.to_numeric(frame[name], errors="coerce").round(DIGITS)
+    for name in frame.select_dtypes("number"):
+        column = frame[name].round(DIGITS)
         if column.notna().sum() > 1:
             marks[name] = (column == column.max()).to_numpy()
     return marks

@@ -1,74 +1,46 @@
-"""The paper's experiment: its protocol, every row of Tables 1 and 2, its figures, and its numbers beside ours.
+"""The paper's experiment: every row of Tables 1 and 2 trained, scored and reported, its numbers beside ours.
 
-[li2021], section 3: train on the lesion-free slices of 234 of the 259 high-grade cases of BraTS 2019,
-test on the other 25 and the 76 low-grade ones, and on ISLES 2015 without retraining.
+[li2021], section 3: train on the lesion-free slices of 234 of the 259 high-grade cases of BraTS 2019, test on the other
+25 and the 76 low-grade ones, and on ISLES 2015 without retraining.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from pydantic import Field
+
+from semcycle.config import Config
 from semcycle.console import err, progress_over
 from semcycle.errors import SemcycleError
 from semcycle.files import write_json
 from semcycle.store.slice_store import SliceStore, check_alike
-from semcycle.store.split import Split, load_split
+from semcycle.store.split import load_split
+from semcycle.studies.data_sets import DataSet, set_title
+from semcycle.studies.paper_facts import describe_experiment
 from semcycle.studies.paper_report import write_paper_report
+from semcycle.studies.paper_rows import BRATS, ISLES, PaperRow, choose_rows
+from semcycle.studies.paper_split import paper_split
 from semcycle.studies.running import run_scoring, run_training
-from semcycle.training.recipe import load_recipe
+from semcycle.training.recipe import Recipe, load_recipe
 
-TRAIN_SHARE = 234 / 259
-"""Of the high-grade cases."""
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """A method of the paper's tables, or one that we add.
-
-    Attributes:
-        name: In the tables.
-        recipe: File name in ``recipes/paper`` and ``recipes/paper-small``.
-        published: Data set -> the paper's AUPRC and best Dice.
-        reuse: PaperRow whose equal leading stages are taken over.
-    """
-
-    name: str
-    recipe: str
-    published: dict[str, tuple[float, float]] = field(default_factory=dict)
-    reuse: str = ""
+HELD_OUT = 0.1
+"""Share of the training subjects that early stopping watches."""
 
 
-ROWS = (
-    PaperRow("AE", "autoencoder", {"brats": (0.229, 0.378), "second": (0.043, 0.112)}),
-    PaperRow("VAE", "vae", {"brats": (0.331, 0.440), "second": (0.050, 0.117)}),
-    PaperRow("GMVAE", "gmvae", {"brats": (0.253, 0.408), "second": (0.057, 0.116)}),
-    PaperRow("f-AnoGAN", "fanogan", {"brats": (0.373, 0.453), "second": (0.076, 0.164)}),
-    PaperRow("cycle continuous", "cycle-continuous", {"brats": (0.511, 0.544), "second": (0.110, 0.178)}),
-    PaperRow("cycle discrete", "cycle-discrete", {"brats": (0.371, 0.482)}, reuse="cycle continuous"),
-    PaperRow("cycle robust", "cycle-robust"),
-    PaperRow("context VAE", "context"),
-    PaperRow("denoising AE", "denoising"),
-)
-"""The paper's methods first, then ours to compare."""
-
-
-@dataclass(frozen=True)
-class PaperSettings:
-    """How much of the experiment to run.
-
-    Attributes:
-        size: ``paper`` or ``paper-small``: the folder of the recipes.
-        seeds: Repetitions, with the seeds 0, 1, ...
-        rows: Names of the rows to run; all by default.
-    """
+class PaperSettings(Config):
+    """How much of the experiment to run."""
 
     size: str = "paper"
-    seeds: int = 1
+    """Folder of the recipes: ``paper``, or ``paper-small`` for two CPU cores."""
+    seeds: int = Field(1, ge=1)
+    """Repetitions, with the seeds 0, 1, ..."""
     rows: tuple[str, ...] = ()
+    """Names of the rows to run; all by default."""
+    patience: int = Field(0, ge=0)
+    """End a baseline's training when its held-out loss has not fallen for so many epochs, as the code of [baur2021]
+    does after 5. That needs held-out subjects, a tenth of those that would train; 0 trains on all of them to the last
+    epoch."""
 
 
 def run_paper(
@@ -103,90 +75,55 @@ def run_paper(
             check_alike(brats, other)
     split = load_split(split_file, brats) if split_file else paper_split(brats)
     split.save(out / "split.json")
-    source, train = (healthy, healthy.case_ids) if healthy else (brats, split.train)
-    runs, reasons = _train_rows(source, train, out, settings)
+    title = set_title(brats, brats.case_ids)
+    training = DataSet("brats", title, brats, split.train)
+    if healthy:
+        healthy_title = f"{set_title(healthy, healthy.case_ids)} (healthy)"
+        training = DataSet("healthy", healthy_title, healthy, healthy.case_ids)
+    tests = [DataSet("brats", title, brats, split.test, BRATS)]
+    if second:
+        second_title = set_title(second, second.case_ids)
+        beside = ISLES if second.settings["cohort"] == "isles2015" else ""
+        if second_title == title:
+            second_title += " (second)"
+        tests.append(DataSet("second", second_title, second, second.case_ids, beside))
+    runs, reasons = _train_rows(training, out, settings)
     write_json(out / "failures.json", reasons)
     if not runs:
         msg = f"{out}: expected at least one method to train, got none ({next(iter(reasons.values()))})"
         raise SemcycleError(msg)
-    tested = {"brats": (brats, split.test)} | ({"second": (second, second.case_ids)} if second else {})
-    scores = {}
-    for name, (store, cases) in tested.items():
-        with progress_over(f"score {store.settings['cohort']}", len(cases)) as done:
-            run_scoring(runs, store, cases, out / "scores" / name, progress=done, facts={"size": settings.size})
-        scores[name] = out / "scores" / name
-    facts: dict[str, Any] = {
-        "training source": source.settings["cohort"]
-        + (" (healthy)" if healthy else " (lesion-free slices of patients)"),
-        "training cases": train,
-        "test cases": split.test,
-        "split": split.origin,
-        "proportions": _proportions(brats, split),
-        "second test set": second.settings["cohort"] if second else "none",
-        "recipes": settings.size,
-        "seeds": settings.seeds,
-        "not finished": reasons or "none",
-    }
-    published = {row.name: row.published for row in ROWS}
-    posteriors = {name: runs[name] for name in runs if name.startswith("cycle continuous")}
-    return write_paper_report(out, scores, published, facts, posteriors, tested)
+    scores = {data.name: out / "scores" / data.name for data in tests}
+    for data in tests:
+        with progress_over(f"score {data.title}", len(data.cases)) as done:
+            facts = {"size": settings.size}
+            run_scoring(runs, data.store, data.cases, scores[data.name], progress=done, facts=facts)
+    described = describe_experiment(training, tests, runs, split, settings.model_dump(mode="json"), reasons)
+    return write_paper_report(out, scores, tests, runs, described)
 
 
-def paper_split(store: SliceStore, seed: int = 0) -> Split:
-    """The paper's split: 234/259 of the high-grade cases train, the others and all low-grade ones test (A24).
-
-    A store without grades counts as high-grade. Subjects stay whole.
-    """
-    groups = {case: str(store.summary(case)["group"]) for case in store.case_ids}
-    graded = [case for case, group in groups.items() if group == "HGG"] or list(store.case_ids)
-    subjects = sorted({store.subject(case) for case in graded})
-    random.Random(seed).shuffle(subjects)
-    chosen = set(subjects[: round(len(subjects) * TRAIN_SHARE)])
-    train = [case for case in graded if store.subject(case) in chosen]
-    test = [case for case in store.case_ids if store.subject(case) not in chosen]
-    origin = {"rule": "234/259 of the HGG subjects train, the rest and LGG test", "seed": seed, "store": store.hash}
-    return Split(sorted(train), sorted(test), origin)
-
-
-def _proportions(store: SliceStore, split: Split) -> str:
-    """How the split compares with the paper's, in words."""
-    groups = {case: str(store.summary(case)["group"]) for case in store.case_ids}
-    high = [case for case, group in groups.items() if group == "HGG"]
-    train, test = len(split.train), len(split.test)
-    if (len(high), len(groups)) == (259, 335):
-        return f"the paper's: {train} train, {test} test"
-    return (
-        f"{train} of {train + test} cases train, {test} test; the paper has 335 cases of BraTS 2019 (234 HGG train, 25 "
-        "HGG and 76 "
-        f"LGG test). A smaller collection is split in the same proportions, or by the split file named above"
-    )
-
-
-def _train_rows(
-    store: SliceStore, cases: Sequence[str], out: Path, settings: PaperSettings
-) -> tuple[dict[str, Path], dict[str, str]]:
+def _train_rows(training: DataSet, out: Path, settings: PaperSettings) -> tuple[dict[str, Path], dict[str, str]]:
     """Runs by name in the tables, and why the missing ones are missing."""
     runs: dict[str, Path] = {}
     reasons: dict[str, str] = {}
     for seed in range(settings.seeds):
-        for row in _chosen(settings.rows):
+        for row in choose_rows(settings.rows):
             name = row.name if settings.seeds == 1 else f"{row.name} seed {seed}"
             folder = out / "runs" / name.replace(" ", "-")
             before = runs.get(name.replace(row.name, row.reuse)) if row.reuse else None
             err.print(f"{name} ({settings.size}/{row.recipe})", markup=False)
             try:
-                recipe = load_recipe(f"{settings.size}/{row.recipe}").model_copy(update={"seed": seed})
-                runs[name] = run_training(recipe, store, cases, folder, resume=True, reuse=before)
+                recipe = _row_recipe(row, settings, seed)
+                runs[name] = run_training(recipe, training.store, training.cases, folder, resume=True, reuse=before)
             except (SemcycleError, RuntimeError, MemoryError) as error:
                 reasons[name] = " ".join(str(error).split())[:300]
                 err.print(f"{name} failed: {reasons[name]}", markup=False, style="red")
     return runs, reasons
 
 
-def _chosen(names: Sequence[str]) -> list[PaperRow]:
-    known = {row.name: row for row in ROWS}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        msg = f"expected rows of {', '.join(known)}, got {unknown[0]!r}; correct --rows"
-        raise SemcycleError(msg)
-    return [known[name] for name in names] or list(ROWS)
+def _row_recipe(row: PaperRow, settings: PaperSettings, seed: int) -> Recipe:
+    recipe = load_recipe(f"{settings.size}/{row.recipe}")
+    training = recipe.training
+    if row.baseline and settings.patience:
+        share = training.validation_share or HELD_OUT
+        training = training.model_copy(update={"patience": settings.patience, "validation_share": share})
+    return recipe.model_copy(update={"seed": seed, "training": training})

@@ -72,6 +72,11 @@ def used_cases(store: SliceStore, case_ids: Sequence[str], settings: SliceSettin
     return sorted(set(case_ids) - flagged)
 
 
+def count_slices(store: SliceStore, case_ids: Sequence[str], settings: SliceSettings) -> int:
+    """Number of slices of these cases that train."""
+    return sum(len(_choose(store.load(case), settings)) for case in used_cases(store, case_ids, settings))
+
+
 def pack_slices(store: SliceStore, case_ids: Sequence[str], settings: SliceSettings, folder: Path) -> SliceSet:
     """Copy the chosen slices of many case files into one block on disk and map it into memory.
 
