@@ -35,7 +35,7 @@ def main() -> None:
     checkpoint = load_checkpoint(options.run)
     x, brain, lesion = case.image.astype(np.float32), case.brain > 0, case.lesion > 0
     made = reconstruct_slices(checkpoint.method, x, brain)
-    mapped = make_anomaly_map(x, made, brain, options.preset, voxel_size(case.record))
+    mapped = make_anomaly_map(x, made, brain, options.preset, voxel_size(case.record), quantiles=case.quantiles)
     panels = []
     for index in options.slices:
         at = int(np.flatnonzero(case.slice_index == index)[0])

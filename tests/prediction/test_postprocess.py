@@ -11,6 +11,7 @@ from semcycle.errors import SemcycleError
 from semcycle.methods.base import Reconstructed
 from semcycle.prediction.filters import erode, flatten_small, median, odd_sizes, smooth
 from semcycle.prediction.postprocess import PRESETS, PostProcessing, find_preset, make_anomaly_map, process_map
+from semcycle.preprocess.quantiles import scan_quantiles
 from tests.conftest import semcycle
 
 BRAIN = np.ones((9, 10, 11), bool)
@@ -132,3 +133,16 @@ def test_score_takes_presets_with_changes(ball_store, tmp_path):
     assert list(table.preset) == ["literal", blurred]
     assert table.value.nunique() == 2
     semcycle(*words, "--preset", "literal,median=5", expect=2)
+
+
+def test_the_prior_of_a_part_of_a_scan_looks_at_the_whole_scan():
+    scan = np.zeros((20, 8, 8), np.float32)
+    scan[5:15, 2:6, 2:6] = np.random.default_rng(0).random((10, 4, 4))
+    brain = np.ones(scan.shape, bool)
+    part = slice(6, 14)
+    steps = PostProcessing(prior_quantile=0.9)
+    whole = process_map(scan, brain, steps, 1.0, scan)
+    kept = process_map(scan[part], brain[part], steps, 1.0, scan[part], scan_quantiles(scan))
+    np.testing.assert_array_equal(kept, whole[part])
+    blind = process_map(scan[part], brain[part], steps, 1.0, scan[part])
+    assert (blind > 0).sum() < (kept > 0).sum()  # less background, a higher level

@@ -23,6 +23,7 @@ from semcycle.errors import PredictionError, ScoringError
 from semcycle.methods.base import Reconstructed
 from semcycle.prediction.filters import erode, flatten_small, median, odd_sizes, smooth
 from semcycle.prediction.prior import HealthyPrior
+from semcycle.preprocess.quantiles import ScanQuantiles, read_quantile
 from semcycle.types import SliceArray, SliceMask, Spacing
 
 Sign = Literal["absolute", "positive", "negative"]
@@ -38,7 +39,7 @@ class PostProcessing(Config):
     prior_quantile: float | None = Field(None, ge=0, le=1)
     """Scores become 0 where the image is darker than this quantile."""
     prior_scope: Literal["volume", "brain"] = "volume"
-    """Whether the quantile is over the brain, or over whole slices with their background."""
+    """Whether the quantile is over the brain, or over the whole scan: all slices, with their background."""
     median_size: int = Field(1, ge=1, le=31)
     """Side in voxels of the cubic 3-D median filter, odd; 1 for none."""
     median_mm: float = Field(0.0, ge=0, le=50)
@@ -132,6 +133,7 @@ def make_anomaly_map(
     preset: str | PostProcessing,
     spacing: float | Spacing,
     prior: HealthyPrior | None = None,
+    quantiles: ScanQuantiles | None = None,
 ) -> SliceArray:
     """Turn a reconstruction into an anomaly map: how far every voxel is from its healthy reconstruction.
 
@@ -142,6 +144,7 @@ def make_anomaly_map(
         preset: Key of ``PRESETS``, with changes if any, or steps of one's own.
         spacing: Voxel size ``(S, H, W)`` in mm; the side of a pixel alone where no step in mm runs across slices.
         prior: The model's, for presets with ``prior=on``.
+        quantiles: Of the whole scan, where ``x`` is a part of it, such as the slices in a store.
 
     Returns:
         ``(S, H, W)`` scores in [0, 1], 0 outside the brain.
@@ -152,13 +155,18 @@ def make_anomaly_map(
     """
     steps = find_preset(preset) if isinstance(preset, str) else preset
     if steps.prior:
-        return _relate(x, made, brain, steps, spacing, _fitting(prior, steps, preset))
+        return _relate(x, made, brain, steps, spacing, _fitting(prior, steps, preset), quantiles)
     scores = residual(x, made.image, steps.sign) if made.score is None else np.asarray(made.score, np.float32)
-    return process_map(scores, brain, steps, spacing, x)
+    return process_map(scores, brain, steps, spacing, x, quantiles)
 
 
 def filter_residuals(
-    x: SliceArray, made: Reconstructed, brain: SliceMask, steps: PostProcessing, spacing: float | Spacing
+    x: SliceArray,
+    made: Reconstructed,
+    brain: SliceMask,
+    steps: PostProcessing,
+    spacing: float | Spacing,
+    quantiles: ScanQuantiles | None = None,
 ) -> dict[str, SliceArray]:
     """Bright and dark residuals after the filters of ``steps``: what the healthy prior is about.
 
@@ -168,13 +176,14 @@ def filter_residuals(
         brain: ``(S, H, W)``.
         steps: Whose filters.
         spacing: As for :func:`make_anomaly_map`.
+        quantiles: As for :func:`make_anomaly_map`.
 
     Returns:
         ``positive`` and ``negative`` -> ``(S, H, W)``, not negative, 0 outside the brain.
     """
     filters = steps.model_copy(update={"prior": False, "min_component_mm3": 0.0})
     return {
-        sign: process_map(residual(x, made.image, sign), brain, filters, spacing, x)
+        sign: process_map(residual(x, made.image, sign), brain, filters, spacing, x, quantiles)
         for sign in (("positive", "negative") if steps.sign == "absolute" else (steps.sign,))
     }
 
@@ -203,16 +212,17 @@ def _relate(
     steps: PostProcessing,
     spacing: float | Spacing,
     prior: HealthyPrior,
+    quantiles: ScanQuantiles | None,
 ) -> SliceArray:
     """Score q z / (1 + z) of the filtered residual, see :mod:`semcycle.prediction.prior`."""
     pixel = (spacing, spacing) if isinstance(spacing, int | float) else spacing[1:]
-    residuals = filter_residuals(x, made, brain, steps, spacing)
+    residuals = filter_residuals(x, made, brain, steps, spacing, quantiles)
     parts = [prior.standardise(part, sign, brain, made.tissue, pixel) for sign, part in residuals.items()]
     z = parts[0] if len(parts) == 1 else np.maximum(*parts)
     scores = np.asarray(z / (1 + z), np.float32)
     if made.score is not None:
         filters = steps.model_copy(update={"prior": False, "min_component_mm3": 0.0})
-        scores = scores * process_map(np.asarray(made.score, np.float32), brain, filters, spacing, x)
+        scores = scores * process_map(np.asarray(made.score, np.float32), brain, filters, spacing, x, quantiles)
     if steps.min_component_mm3 and not isinstance(spacing, int | float):
         scores = flatten_small(scores, steps.component_level, steps.min_component_mm3, spacing)
     return np.asarray(scores, np.float32)
@@ -224,6 +234,7 @@ def process_map(
     steps: PostProcessing,
     spacing: float | Spacing,
     x: SliceArray | None = None,
+    quantiles: ScanQuantiles | None = None,
 ) -> SliceArray:
     """Apply all steps to a map but the residual's sign and the healthy prior, which need the reconstruction.
 
@@ -233,6 +244,7 @@ def process_map(
         steps: What to do.
         spacing: As for :func:`make_anomaly_map`.
         x: ``(S, H, W)`` image, for the hyper-intensity prior.
+        quantiles: As for :func:`make_anomaly_map`.
 
     Returns:
         ``(S, H, W)`` float32, 0 outside the brain.
@@ -255,8 +267,9 @@ def process_map(
         if x is None:
             msg = "expected an image for the hyper-intensity prior, got a map only; set prior_quantile=none"
             raise ScoringError(msg)
-        level = np.quantile(x[brain] if steps.prior_scope == "brain" else x, steps.prior_quantile)
-        scores = np.where(x < level, np.float32(0), scores)
+        scores = np.where(
+            x < _prior_level(x, brain, steps.prior_quantile, steps.prior_scope, quantiles), np.float32(0), scores
+        )
     sizes = odd_sizes(steps.median_mm, spacing) if steps.median_mm else (steps.median_size,) * 3
     scores = np.where(brain, median(scores, brain, sizes), np.float32(0))
     if steps.gaussian_mm:
@@ -264,3 +277,10 @@ def process_map(
     if steps.min_component_mm3:
         scores = flatten_small(scores, steps.component_level, steps.min_component_mm3, spacing)
     return np.asarray(scores, np.float32)
+
+
+def _prior_level(x: SliceArray, brain: SliceMask, share: float, scope: str, quantiles: ScanQuantiles | None) -> float:
+    """The intensity below which nothing is called anomalous."""
+    if scope == "brain":
+        return float(np.quantile(x[brain], share))
+    return float(np.quantile(x, share)) if quantiles is None else read_quantile(quantiles, share)

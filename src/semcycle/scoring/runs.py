@@ -151,7 +151,9 @@ def _make_case(
         errors[one.name] = _sum_errors(x, reconstructed.image, brain, lesion)
         shown[one.name] = (None if one.method == UNTRAINED else reconstructed.image, reconstructed.tissue)
         for preset in presets:
-            maps[one.name, preset] = make_anomaly_map(x, reconstructed, brain, preset, spacing, one.prior)
+            maps[one.name, preset] = make_anomaly_map(
+                x, reconstructed, brain, preset, spacing, one.prior, case.quantiles
+            )
     return ScoredCase(
         case=name,
         subject=store.subject(name),

@@ -204,6 +204,7 @@ def _vary(case: CaseSlices, settings: AugmentationSettings, copy: int) -> CaseSl
         lesion_voxels=traces[shown].astype(np.int32),
         tissue=None if case.tissue is None else np.where(brain[:, None], slices("tissue"), 0)[shown].astype(np.uint8),
         other=None if other is None else other[shown].astype(np.uint8),
+        quantiles=None,  # of the whole scan, which was not varied
     )
 
 

@@ -16,6 +16,7 @@ from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, StoreError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, read_json, write_failures, write_json
 from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
+from semcycle.preprocess.quantiles import scan_quantiles
 from semcycle.store.slice_store import MANIFEST, CaseRecord, CaseSlices, read_record, write_case, write_manifest
 from semcycle.tissue.base import TissueProvider
 from semcycle.tissue.plausibility import tissue_quality
@@ -146,6 +147,7 @@ def _make_slices(case: Case, settings: PreprocessSettings, tissue: TissueProvide
         lesion_voxels=lesion_voxels[keep].astype(np.int32),
         tissue=None if maps is None else np.rint(maps[keep] * 255).astype(np.uint8),
         other=None if settings.lesion_labels is None else other[keep].astype(np.uint8),
+        quantiles=scan_quantiles(prepared.image),
     )
 
 

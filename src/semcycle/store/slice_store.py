@@ -14,6 +14,7 @@ tensor              shape, type     meaning
 ``other``           S,H,W  uint8    1 where the expert's label is none of ``lesion_labels`` (absent without them)
 ``anomaly``         S,H,W  uint8    0 healthy, 1 drawn anomaly, 2 uncertain (in a store of `semcycle paste`)
 ``height``          S      float32  0 at the foot of the brain, 1 at its top (there too)
+``quantiles``       1001   float32  of the whole scan, background included (absent in older stores and in varied copies)
 ==================  ==============  =======================================================================
 
 and its :class:`CaseRecord` as JSON in the header. ``manifest.json`` names the cases, the hash of every file
@@ -36,6 +37,7 @@ from safetensors.numpy import save
 from semcycle.errors import StoreError
 from semcycle.files import file_hash, object_hash, read_json, write_bytes, write_json
 from semcycle.preprocess.pipeline import PreprocessSettings
+from semcycle.preprocess.quantiles import ScanQuantiles
 from semcycle.volume import ras_spacing
 
 _FORMAT = 1
@@ -90,6 +92,7 @@ class CaseSlices:
     other: NDArray[np.uint8] | None = None
     anomaly: NDArray[np.uint8] | None = None
     height: NDArray[np.float32] | None = None
+    quantiles: ScanQuantiles | None = None
 
     @property
     def abnormal(self) -> NDArray[np.bool_]:
@@ -101,7 +104,7 @@ class CaseSlices:
 def write_case(folder: Path, case: CaseSlices) -> Path:
     """Write one case file atomically and return its path."""
     arrays = {name: getattr(case, name) for name in ("image", "brain", "lesion", "slice_index", "lesion_voxels")}
-    arrays |= {name: array for name in OPTIONAL if (array := getattr(case, name)) is not None}
+    arrays |= {name: array for name in (*OPTIONAL, "quantiles") if (array := getattr(case, name)) is not None}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     # one metadata entry only: safetensors writes several in random order, and equal cases shall be equal bytes
     path = folder / f"{case.record.case_id}.safetensors"

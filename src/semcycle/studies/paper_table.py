@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from semcycle.scoring.metrics.metrics import METRICS
+
 Published = Mapping[str, Mapping[str, tuple[float, float]]]
-METRICS = {"auprc": "AUPRC", "best_dice": "best Dice"}
+PUBLISHED_METRICS = ("auprc", "best_dice")
 TABLE_1 = ("cycle discrete", "cycle continuous")
 _SEED = re.compile(r" seed \d+$")
 
@@ -39,7 +41,8 @@ def paper_table(
     for title, table in tables.items():
         pooled = table[table["pooling"] == "pooled"].assign(method=table["run"].map(lambda run: without_seed(str(run))))
         cells = {key: part[["value", "low", "high"]] for key, part in pooled.groupby(["method", "preset", "metric"])}
-        for place, (metric, label) in enumerate(METRICS.items()):
+        for place, metric in enumerate(PUBLISHED_METRICS):
+            label = METRICS[metric].label
             for preset in presets:
                 found = [cells.get((name, preset, metric), pooled.iloc[:0]) for name in names]
                 columns |= _columns(f"{title} {label} {preset}", found)

@@ -154,6 +154,8 @@ def run_scoring(
         carried=carried_thresholds(checkpoints, presets, store, cases),
     )
     table.save(out)
+    if note := prior_note(presets, store, cases):
+        err.print(note, markup=False, style="yellow")
     trained = {
         name: {
             "recipe": checkpoint.recipe.name,
@@ -171,10 +173,26 @@ def run_scoring(
             "store": store.hash[:12],
             "runs": trained,
             **({"voxels": "all, the background as healthy"} if all_voxels else {}),
+            **({"hyper-intensity prior": note} if note else {}),
             **(facts or {}),
         },
     )
     return table
+
+
+def prior_note(presets: Sequence[str], store: SliceStore, cases: Sequence[str]) -> str:
+    """Which cases' hyper-intensity prior looks at the slices of the store and not at the whole scan."""
+    steps = map(find_preset, presets)
+    if not any(step.prior_quantile is not None and step.prior_scope == "volume" for step in steps):
+        return ""
+    without = [case for case in cases if store.load(case).quantiles is None]
+    if not without:
+        return ""
+    return (
+        f"{store.folder}: {len(without)} of {len(cases)} cases do not tell the quantiles of their whole scan, so that "
+        "prior_quantile (baur) is taken over their slices in the store and leaves out more of the brain than "
+        "`semcycle predict`; prepare the store anew to have the same level"
+    )
 
 
 def name_runs(runs: Sequence[Path]) -> dict[str, Path]:
