@@ -14,7 +14,7 @@ tensor              shape, type     meaning
 ``other``           S,H,W  uint8    1 where the expert's label is none of ``lesion_labels`` (absent without them)
 ``anomaly``         S,H,W  uint8    0 healthy, 1 drawn anomaly, 2 uncertain (in a store of `semcycle paste`)
 ``height``          S      float32  0 at the foot of the brain, 1 at its top (there too)
-``quantiles``       1001   float32  of the whole scan, background included (absent in older stores and in varied copies)
+``quantiles``       1001   float32  of the whole scan with its background (absent in old stores and varied copies)
 ==================  ==============  =======================================================================
 
 and its :class:`CaseRecord` as JSON in the header. ``manifest.json`` names the cases, the hash of every file
