@@ -5,6 +5,8 @@
 Pictures of patients may not be published for every collection; the one in the docs is of a BrainWeb anatomy.
 """
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
 
