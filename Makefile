@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DATA ?= ../shared/data
 
-.PHONY: demo test quick lint types layers unit docs reference model clean
+.PHONY: demo test quick lint types layers unit docs reference model cycle refiner clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -46,18 +46,40 @@ reference: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@
 
-# The bundled model, from BRATS and BRAINWEB folders below DATA: 2 cores need about two hours.
+# The bundled model, from the folders below DATA. First the cycle (2 cores need about two hours), bundled as t2-brain-1,
+# then the refiner on it: anomalies drawn into scans, and an hour of one core.
+CYCLE := build/t2-brain-1
 MODEL := build/t2-brain
-model: .venv/installed
-	$(BIN)/semcycle simulate brainweb $(DATA)/brainweb --vary --seed 1 --out $(MODEL)/brainweb
-	$(BIN)/semcycle prepare brainweb $(MODEL)/brainweb --tissue maps --intensity median --slices all --workers 2 --out $(MODEL)/stores/brainweb
-	$(BIN)/semcycle prepare brats $(DATA)/brats --intensity median --slices all --workers 2 --out $(MODEL)/stores/brats
-	$(BIN)/semcycle augment $(MODEL)/stores/brats --split models/t2-brain.cases.json --copies 3 --every 2 --out $(MODEL)/stores/brats-varied
-	$(BIN)/semcycle augment $(MODEL)/stores/brainweb --split models/t2-brain.cases.json --copies 1 --every 2 --out $(MODEL)/stores/brainweb-varied
-	$(BIN)/semcycle augment $(MODEL)/stores/brats-varied $(MODEL)/stores/brainweb-varied --copies 0 --out $(MODEL)/stores/train
-	$(BIN)/semcycle augment $(MODEL)/stores/brats $(MODEL)/stores/brainweb --copies 0 --out $(MODEL)/stores/all
-	$(BIN)/semcycle train model/t2-brain --data $(MODEL)/stores/train --resume --out $(MODEL)/run
-	$(BIN)/semcycle calibrate $(MODEL)/run --data $(MODEL)/stores/all --split models/t2-brain.cases.json --preset smooth
+MEDIAN := --intensity median --slices all --workers 2
+MASKS := $(DATA)/lesion-masks
+PASTE := --strokes $(MASKS)/stroke --plaques $(MASKS)/ms-mni --leave-out patient07 --leave-out patient19 \
+	--split models/t2-brain.cases.json --workers 2
+model: cycle refiner
+
+cycle: .venv/installed
+	$(BIN)/semcycle simulate brainweb $(DATA)/brainweb --vary --seed 1 --out $(CYCLE)/brainweb
+	$(BIN)/semcycle prepare brainweb $(CYCLE)/brainweb --tissue maps $(MEDIAN) --out $(CYCLE)/stores/brainweb
+	$(BIN)/semcycle prepare brats $(DATA)/brats $(MEDIAN) --out $(CYCLE)/stores/brats
+	$(BIN)/semcycle augment $(CYCLE)/stores/brats --split models/t2-brain-1.cases.json --copies 3 --every 2 --out $(CYCLE)/stores/brats-varied
+	$(BIN)/semcycle augment $(CYCLE)/stores/brainweb --split models/t2-brain-1.cases.json --copies 1 --every 2 --out $(CYCLE)/stores/brainweb-varied
+	$(BIN)/semcycle augment $(CYCLE)/stores/brats-varied $(CYCLE)/stores/brainweb-varied --copies 0 --out $(CYCLE)/stores/train
+	$(BIN)/semcycle augment $(CYCLE)/stores/brats $(CYCLE)/stores/brainweb --copies 0 --out $(CYCLE)/stores/all
+	$(BIN)/semcycle train model/t2-brain-1 --data $(CYCLE)/stores/train --resume --out $(CYCLE)/run
+	$(BIN)/semcycle calibrate $(CYCLE)/run --data $(CYCLE)/stores/all --split models/t2-brain-1.cases.json --preset smooth
+	$(BIN)/semcycle export $(CYCLE)/run --out src/semcycle/models/t2-brain-1
+
+refiner: .venv/installed
+	$(BIN)/semcycle prepare brats $(DATA)/brats2021 --tissue none $(MEDIAN) --out $(MODEL)/stores/brats2021
+	mkdir -p $(MODEL)/native && sed "s|DATA|$(abspath $(DATA))|g" models/t2-brain.native.csv > $(MODEL)/native/manifest.csv
+	$(BIN)/semcycle prepare manifest $(MODEL)/native --tissue none $(MEDIAN) --out $(MODEL)/stores/native
+	$(BIN)/semcycle simulate brainweb $(DATA)/brainweb --vary --skull --seed 2 --out $(MODEL)/heads
+	$(BIN)/semcycle prepare brainweb $(MODEL)/heads --tissue maps $(MEDIAN) --out $(MODEL)/stores/heads
+	$(BIN)/semcycle paste $(CYCLE)/stores/brats $(CYCLE)/stores/brainweb $(MODEL)/stores/brats2021 $(MODEL)/stores/native $(PASTE) --copies 9 --seed 1 --out $(MODEL)/stores/first
+	$(BIN)/semcycle paste $(MODEL)/stores/heads $(PASTE) --copies 5 --seed 2 --tag s --out $(MODEL)/stores/heads-pasted
+	$(BIN)/semcycle augment $(MODEL)/stores/first $(MODEL)/stores/heads-pasted --copies 0 --out $(MODEL)/stores/train
+	$(BIN)/semcycle train model/t2-brain-first --data $(MODEL)/stores/first --precision bf16-mixed --resume --out $(MODEL)/first
+	$(BIN)/semcycle train model/t2-brain --data $(MODEL)/stores/train --precision bf16-mixed --resume --out $(MODEL)/run
+	$(BIN)/semcycle calibrate $(MODEL)/run --data $(CYCLE)/stores/all --split models/t2-brain.cases.json --preset refined --max-false-components 0.5 --grow-rate 0.003
 	$(BIN)/semcycle export $(MODEL)/run --out src/semcycle/models/t2-brain
 
 clean:

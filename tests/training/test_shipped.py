@@ -1,6 +1,7 @@
 """The bundled models: whole, small, with a card, thresholds, and trained on what may be shipped."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,24 @@ def test_a_model_loads_and_says_where_it_comes_from(name):
     assert checkpoint.recipe.model_dump() == load_recipe(f"model/{name}").model_dump()
 
 
-def test_t2_brain_learned_from_shippable_cases_only():
-    record = json.loads((find_model("t2-brain") / "run.json").read_text())
+SHIPPABLE = ("Brats18_TCIA", "BraTS2021_", "subject", "mslub", "icbm")
+CASES = Path(__file__).parents[2] / "models"
+
+
+@pytest.mark.parametrize("name", ["t2-brain", "t2-brain-1"])
+def test_a_model_learned_from_shippable_cases_only(name):
+    record = json.loads((find_model(name) / "run.json").read_text())
+    split = json.loads((CASES / f"{name}.cases.json").read_text())
+    learned = {re.sub(r"_[psv]\d+$", "", case) for case in record["train_cases"]}
     for case in record["train_cases"]:
-        assert case.startswith(("Brats18_TCIA", "subject")), case
+        assert case.startswith(SHIPPABLE), case
+    assert learned <= set(split["train"])
+    assert not learned & set(split["test"])
+
+
+def test_the_refiner_stands_on_the_cycle_that_is_bundled():
+    refined, cycle = (load_checkpoint(find_model(name)).method for name in ("t2-brain", "t2-brain-1"))
+    for part in ("S", "G"):
+        theirs = getattr(cycle, part).state_dict()
+        for key, tensor in getattr(refined.cycle, part).state_dict().items():
+            assert (tensor == theirs[key]).all(), f"{part}.{key}"
