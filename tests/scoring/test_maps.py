@@ -287,3 +287,16 @@ def test_wrong_input_is_refused_before_anything_is_written(lab):
     semcycle("evaluate", lab / "maps", lab / "truth", "--brain", "none", "--out", out)
     table = pd.read_csv(out / "table.csv")
     assert table.prevalence.iloc[0] == pytest.approx(64 / np.prod(SHAPE), rel=1e-4)
+
+
+def test_whatever_a_case_raises_is_a_line_and_the_others_are_scored(lab, monkeypatch):
+    def odd(case):
+        if case.case == "b":
+            raise MemoryError
+        return read_case(case)
+
+    monkeypatch.setattr("semcycle.scoring.maps.read_case", odd)
+    table, failures = score_maps(pair(lab), resamples=20)
+    assert [failure.case_id for failure in failures] == ["b"]
+    assert "enough memory" in failures[0].reason
+    assert list(table.per_case["case"]) == ["a", "c"]

@@ -54,7 +54,7 @@ def evaluate(
     from semcycle.config import change_settings
     from semcycle.scoring.maps import AS_IS
     from semcycle.scoring.metrics.lesions import ComponentRule
-    from semcycle.studies.running import run_evaluation
+    from semcycle.studies.evaluating import run_evaluation
 
     rule = change_settings(ComponentRule(), lesion_rule.split(","), "--lesion-rule")
     chosen = read_presets(presets or [AS_IS], changes)

@@ -13,18 +13,20 @@ voxels, as the reference code does.
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from semcycle.config import Config, change_settings
 from semcycle.errors import PredictionError, ScoringError
-from semcycle.methods.base import Reconstructed
 from semcycle.prediction.filters import erode, flatten_small, median, odd_sizes, smooth
 from semcycle.prediction.prior import HealthyPrior
 from semcycle.preprocess.quantiles import ScanQuantiles, read_quantile
 from semcycle.types import SliceArray, SliceMask, Spacing
+
+if TYPE_CHECKING:
+    from semcycle.methods.base import Reconstructed
 
 Sign = Literal["absolute", "positive", "negative"]
 

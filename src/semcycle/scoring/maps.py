@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from semcycle.config import change_settings
-from semcycle.errors import Failure, ScoringError, SemcycleError
+from semcycle.errors import Failure, ScoringError, catch_failure
 from semcycle.prediction.postprocess import PostProcessing, process_map
 from semcycle.scoring.cases import ScoredCase
 from semcycle.scoring.map_files import AS_IS, read_case
@@ -120,11 +120,10 @@ def _cases(
     scored = 0
     for use in ("test", *SOURCES):
         for case in (case for case in pairing.cases if case.use == use):
-            try:
+            scored_case = None
+            with catch_failure(case.case, failures):
                 scored_case = _process(read_case(case), steps)
-            except SemcycleError as error:
-                failures.append(Failure(case.case, str(error)))
-            else:
+            if scored_case is not None:
                 yield scored_case
                 scored += use == "test"
             progress(case.case)

@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semcycle.studies.running import intensity_baseline, run_evaluation, run_scoring, run_training
+    from semcycle.studies.evaluating import run_evaluation
+    from semcycle.studies.running import intensity_baseline, run_scoring, run_training
 
 _LAZY = {
     "intensity_baseline": "running",
-    "run_evaluation": "running",
+    "run_evaluation": "evaluating",
     "run_scoring": "running",
     "run_training": "running",
 }

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from semcycle.console import describe_losses, err, make_progress
-from semcycle.errors import CheckpointError, Failure, ScoringError, SemcycleError
-from semcycle.files import write_failures, write_json
+from semcycle.errors import CheckpointError, ScoringError
+from semcycle.files import write_json
 from semcycle.methods.base import Batch, Reconstructed, Reconstruction
 from semcycle.methods.intensity import Intensity, IntensitySettings
 from semcycle.prediction.postprocess import find_preset
@@ -18,9 +18,6 @@ from semcycle.prediction.prior import HealthyPrior
 from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import sample_figure
-from semcycle.scoring.maps import map_steps, score_maps
-from semcycle.scoring.metrics.lesions import ComponentRule
-from semcycle.scoring.pairing import Pairing
 from semcycle.scoring.runs import Contestant, score_runs
 from semcycle.scoring.table import ScoreTable
 from semcycle.scoring.thresholds import carried_thresholds, threshold_data
@@ -201,57 +198,6 @@ def name_runs(runs: Sequence[Path]) -> dict[str, Path]:
     if len(set(names)) < len(names):
         names = [f"{run.resolve().parent.name}/{run.resolve().name}" for run in runs]
     return dict(zip(names, runs, strict=True))
-
-
-def run_evaluation(
-    pairing: Pairing,
-    out: Path,
-    *,
-    presets: Sequence[str],
-    given: Mapping[str, float],
-    rule: ComponentRule,
-    progress: Callable[[str], None] = lambda name: None,
-) -> tuple[ScoreTable, list[Failure]]:
-    """Score anomaly maps that lie in files, and write the table.
-
-    Args:
-        pairing: Which files belong together.
-        out: For the files of :class:`ScoreTable`, ``facts.json`` and, where cases failed, ``failures.csv``.
-        presets: As for :func:`.score_maps`, like the others.
-        given: Method -> a threshold of the user's.
-        rule: What counts as a lesion, a call and a hit.
-        progress: Called twice with every case.
-
-    Returns:
-        The table, and the cases that are not in it, with reasons.
-
-    Raises:
-        SemcycleError: Nothing can be scored as asked; a folder that was not there before is not left behind.
-    """
-    for preset in presets:
-        map_steps(preset)
-    fresh = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        table, failures = score_maps(pairing, presets=presets, given=given, scratch=out, progress=progress, rule=rule)
-    except SemcycleError:
-        if fresh:
-            out.rmdir()
-        raise
-    failed = {failure.case_id for failure in failures}
-    table.save(out)
-    write_failures(out / "failures.csv", failures)
-    facts = {
-        "title": "Scores of anomaly maps",
-        "methods": pairing.methods,
-        "brain": "masks" if any(case.brain for case in pairing.cases) else "whole grid",
-        "test cases": [case.case for case in pairing.cases if case.use == "test" and case.case not in failed],
-        "lesion rule": rule.model_dump(),
-        "failed cases": sorted(failed),
-        "pictures": "0 is the median score outside lesions, 1 what one such voxel in a thousand passes",
-    }
-    write_json(out / "facts.json", facts)
-    return table, failures
 
 
 def check_preprocess(checkpoint: Checkpoint, store: SliceStore) -> None:
