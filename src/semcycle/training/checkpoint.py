@@ -60,7 +60,10 @@ def pack_state(state: dict[str, torch.Tensor], metadata: dict[str, str] | None =
 
 
 def export_checkpoint(run: Path, folder: Path) -> Path:
-    """Pack a finished run for others: the networks of prediction in half precision, its record and its calibration.
+    """Pack a finished run for others: the networks of prediction, its record and its calibration.
+
+    Weights are halved where half precision can hold them. A batch norm's running variance often is beyond its range
+    (65,504) and would become infinite, which silences the layer; such statistics stay as they are.
 
     Args:
         run: A finished run.
@@ -73,8 +76,9 @@ def export_checkpoint(run: Path, folder: Path) -> Path:
         CheckpointError: ``run`` is no finished run.
     """
     checkpoint = load_checkpoint(run)
+    weights = {name for name, _ in checkpoint.method.named_parameters()}
     state = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
+        name: tensor.half() if name in weights and tensor.abs().max() < torch.finfo(torch.half).max else tensor
         for name, tensor in checkpoint.method.state_dict().items()
     }
     if checkpoint.calibration:
