@@ -17,7 +17,7 @@ from tests.conftest import ball_brain
 
 pytestmark = pytest.mark.slow
 
-SIDE, STEPS = 32, 12
+SIDE, STEPS = 32, 24
 SMALL = {
     "size": SIDE, "resolution": 4, "base": 4, "z": 8, "latents": 8, "norm": "group", "discriminator_base": 2,
     "discriminator_layers": 1, "dropout": 0.0, "restore_steps": 3, "critic_steps": 1, "learning_rate": 3e-3,
@@ -40,12 +40,16 @@ def small_recipe(name):
 
 
 def make_batch():
-    """Eight slices of a ball."""
+    """Eight slices of a ball, with all that a store may hold of them: neighbours, heights, a drawn anomaly."""
     arrays = {key: np.moveaxis(value, 2, 0)[6:14, :SIDE, 2:34] for key, value in ball_brain(lesion=False).items()}
     x = torch.from_numpy(arrays["t2"][:, None] / 2000).float()  # far from the 0.5 of a fresh G
     y = torch.from_numpy(np.stack([arrays[tissue] for tissue in ("gm", "wm", "csf")], axis=1)).float()
     brain = (x > 0).float()
-    return Batch(x, brain, y, torch.ones_like(brain))
+    anomaly = torch.zeros_like(brain)
+    anomaly[:, :, 12:18, 12:18] = brain[:, :, 12:18, 12:18]
+    x = x + 0.3 * anomaly
+    height = torch.linspace(0, 1, len(x)).view(-1, 1, 1, 1)
+    return Batch(x, brain, y, torch.ones_like(brain), torch.cat([x, x], dim=1), height, anomaly)
 
 
 def learn(method, stage, batch):
@@ -73,6 +77,7 @@ def trained(request):
     torch.set_num_threads(1)
     recipe, batch = small_recipe(request.param), make_batch()
     method, figures = recipe.build(), {}
+    batch = batch._replace(frozen=method.freeze(batch.x, batch.brain))
     for stage in method.stages():
         before = method.validate(stage.name, batch)
         assert learn(method, stage, batch) == set(stage.players)

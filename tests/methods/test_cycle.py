@@ -102,7 +102,7 @@ def test_l1_term_is_lambda_times_the_mean_or_the_sum():
     data = batch()
     for reduction, factor in (("mean", 1.0), ("sum", 32 * 32)):
         method = cycle(**small(l1_reduction=reduction, adversarial_weight=0, lambda_l1=7))
-        (step,) = method._synthesis_steps(data, data.y)
+        (step,) = method._synthesis_steps("synthesis", data, data.y)
         error = (data.x - method.synthesise(data.y)).abs().mean() * factor
         assert step.loss.item() == pytest.approx(7 * error.item(), rel=1e-4)
 

@@ -3,7 +3,7 @@ import numpy as np
 from semcycle.cohorts.base import Listing
 from semcycle.methods.base import Reconstructed
 from semcycle.report.posteriors import mean_posteriors, posterior_figure
-from semcycle.store.prepare import prepare
+from semcycle.store.prepare import prepare_store
 from semcycle.store.slice_store import SliceStore
 from tests.conftest import SMALL
 
@@ -25,7 +25,7 @@ def test_posteriors_are_means_over_the_voxels_of_each_class(ball_store):
 
 
 def test_a_store_without_tissue_maps_counts_by_its_lesions(ball_cases, tmp_path):
-    assert prepare(Listing([ball_cases[4]]), tmp_path / "bare", SMALL, None, cohort="manifest") == []
+    assert prepare_store(Listing([ball_cases[4]]), tmp_path / "bare", SMALL, None, cohort="manifest") == []
     even = np.full(3, 1 / 3, np.float32)[:, None, None]
     frame = mean_posteriors(
         lambda x, brain: Reconstructed(x, np.broadcast_to(even, (len(x), 3, *x.shape[1:]))),

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import semcycle
 import semcycle.volume
@@ -189,6 +190,13 @@ def test_an_exported_model_predicts_alike_at_half_the_size(run, tmp_path):
     one, other = (predict_volume(load_checkpoint(folder), volume).scores for folder in (run, weights.parent))
     np.testing.assert_allclose(one, other, atol=5e-3)
     assert load_checkpoint(weights.parent).calibration == load_checkpoint(run).calibration
+
+
+def test_exported_statistics_beyond_half_precision_stay_finite(run, tmp_path, monkeypatch):
+    checkpoint = load_checkpoint(run)
+    checkpoint.method.register_buffer("running_var", torch.tensor([3e5]))
+    monkeypatch.setattr("semcycle.training.checkpoint.load_checkpoint", lambda folder: checkpoint)
+    assert load_file(export_checkpoint(run, tmp_path / "model"))["running_var"].item() == 3e5
 
 
 def test_python_interface_takes_paths_and_images(run, tmp_path):
