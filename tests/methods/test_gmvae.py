@@ -310,11 +310,11 @@ def test_shipped_recipes(folder, variant):
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_learning_lowers_the_loss(changes, ball_store, tmp_path):
-    share = 0.95 if changes.get("variant") == "you" else 0.8  # the network of You does not normalise and is slow
+    slow = changes.get("variant") == "you"  # its network does not normalise: black for its first epochs
     method = {"name": "gmvae", "size": 32, "epochs": 15, "learning_rate": 0.001, "restore_steps": 2} | changes
     content = {"training": {"batch_size": 8, "validation_share": 0.25}, "method": method}
     run = train(parse_recipe(content, "tiny", "tiny"), ball_store, ["h0", "h1", "h2", "h3"], tmp_path / "run")
     lines = [line.split(",") for line in (run / "log.csv").read_text().splitlines()]
-    for name in ("reconstruction", "validation_l1"):
+    for name in ("reconstruction",) if slow else ("reconstruction", "validation_l1"):
         column = lines[0].index(name)
-        assert float(lines[-1][column]) < share * float(lines[1][column])
+        assert float(lines[-1][column]) < (0.95 if slow else 0.8) * float(lines[1][column])
