@@ -1,7 +1,8 @@
 """Cycle: image -> tissue maps -> image, the method of the paper [li2021].
 
-S: x -> y is a U-Net that learns tissue from lesion-free slices; G: y -> x is a conditional GAN that paints a
-healthy image from tissue maps. What the round trip cannot reproduce is anomalous: r = |x - G(S(x))| (Eq. 5).
+S: x -> y is a U-Net that learns tissue from healthy pixels (in the paper, from lesion-free slices); G: y -> x is a
+conditional GAN that paints a healthy image from tissue maps.
+What the round trip cannot reproduce is anomalous: r = |x - G(S(x))| (Eq. 5).
 The paper leaves much open; docs/explanation/method.md lists every choice with its number (A1 to A28). Defaults are
 the readings closest to the text.
 """
