@@ -50,7 +50,7 @@ def move(
 
 
 def change_contrast(image: SliceArray, brain: SliceMask, spacing: Spacing, rng: np.random.Generator) -> SliceArray:
-    """Gamma, brightness of fluid, a bias field, blur in the slice; the brain's median stays where it was."""
+    """Gamma, brightness of fluid, bias and coil fields, blur in the slice; the brain's median stays where it was."""
     median = float(np.median(image[brain]))
     made = np.clip(image, 1e-6, 1) ** np.float32(np.exp(rng.uniform(-0.3, 0.3)))
     knee = 1.35 * float(np.median(made[brain]))
@@ -61,9 +61,39 @@ def change_contrast(image: SliceArray, brain: SliceMask, spacing: Spacing, rng: 
         field = ndimage.affine_transform(grid, np.diag(factors), output_shape=image.shape, order=1)
         made = made * (1 + rng.uniform(0.3, 1) * field)
     if rng.random() < 0.35:
+        made = made * coil_field(brain, spacing, rng)
+    if rng.random() < 0.35:
         made = ndimage.gaussian_filter(made, (0, *[rng.uniform(0.5, 1.8) / spacing[1]] * 2))
     made = made * (median / max(float(np.median(made[brain])), 1e-6)) * rng.uniform(0.93, 1.07)
     return np.where(brain, np.clip(made, 0, 1), 0).astype(np.float32)
+
+
+def coil_field(brain: SliceMask, spacing: Spacing, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Gain of one or two coils beside the head, which falls off exponentially with the distance to them.
+
+    Args:
+        brain: ``(S, H, W)``.
+        spacing: Voxel size in mm.
+        rng: Random numbers.
+
+    Returns:
+        ``(S, H, W)``, 1 far away; up to 2.2 beside a coil, down to .5 where one fails.
+    """
+    box, gain = bounding_box(brain), np.ones(brain.shape, np.float32)
+    if box is None:
+        return gain
+    sides = [np.arange(size) * step for size, step in zip(brain.shape, spacing, strict=True)]
+    grid = np.meshgrid(*sides, indexing="ij", sparse=True)
+    middle = np.array([(side.start + side.stop) / 2 * step for side, step in zip(box, spacing, strict=True)])
+    reach = np.array([(side.stop - side.start) / 2 * step for side, step in zip(box, spacing, strict=True)])
+    for _ in range(rng.integers(1, 3)):
+        heading = rng.standard_normal(3)
+        coil = middle + heading / np.linalg.norm(heading) * (reach + rng.uniform(5, 30))
+        distance = np.sqrt(sum((line - at) ** 2 for line, at in zip(grid, coil, strict=True)))
+        change = rng.uniform(0.2, 1.2) if rng.random() < 0.75 else rng.uniform(-0.5, -0.15)
+        fall = np.exp(-np.maximum(distance - 15, 0) / rng.uniform(20, 70))
+        gain = np.clip(gain * (1 + change * fall), 0.5, 2.2).astype(np.float32)
+    return gain
 
 
 def average_slices(data: NDArray[np.floating | np.bool_], thick: int, first: int, step: int) -> NDArray[np.float32]:

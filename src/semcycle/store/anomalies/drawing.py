@@ -57,7 +57,7 @@ class DrawingSettings(Config):
     """Largest magnification of the middle of the head, as if the ventricles were wide."""
     noise: float = Field(0.025, ge=0)
     """Largest standard deviation of the noise that is added."""
-    slice_mm: float = Field(5.0, gt=0)
+    slice_mm: float = Field(6.5, gt=0)
     """Largest distance of slices."""
     slices: int = Field(56, ge=1)
     """At most so many neighbouring slices a copy."""

@@ -33,9 +33,9 @@ def draw_tumour(canvas: Canvas, strokes: Patterns = (), plaques: Patterns = ()) 
     box, weight, distance = draw_blob(canvas, centre, radius, rough=rng.uniform(0.1, 0.45), edge=rng.uniform(0.02, 0.3))
     level = _grey(canvas, box, weight, _factor(rng, 1.08, 2.2))
     level = level * (1 + rng.uniform(0, 0.25) * canvas.noise(level.shape, rng.uniform(1.5, 8)))
-    if rng.random() < 0.5:
-        inner = sigmoid((rng.uniform(0.35, 0.8) - distance + 0.1 * canvas.noise(distance.shape, 6)) / 0.08)
-        core = canvas.fluid * rng.uniform(0.8, 1.1) if rng.random() < 0.4 else canvas.median * rng.uniform(0.4, 2.2)
+    if rng.random() < 0.55:
+        inner = sigmoid((rng.uniform(0.35, 0.95) - distance + 0.1 * canvas.noise(distance.shape, 6)) / 0.08)
+        core = canvas.fluid * rng.uniform(0.8, 1.4) if rng.random() < 0.5 else canvas.median * rng.uniform(0.4, 2.2)
         level = level * (1 - inner) + inner * core
     if rng.random() < 0.25:
         ring = sigmoid((0.15 - np.abs(distance - rng.uniform(0.7, 1))) / 0.05)
@@ -157,7 +157,7 @@ def _draw_cloud(canvas: Canvas, centre: NDArray[np.intp], radius: float) -> None
     clean = canvas.clean[box]
     white = sigmoid((rng.uniform(0.95, 1.25) * canvas.median - clean) / (0.08 * canvas.median))
     weight = weight * np.maximum(white, rng.uniform(0, 0.4)) * np.maximum(canvas.solid(box), 0.05)
-    level = _grey(canvas, box, weight, rng.uniform(1.1, 2.0))
+    level = _grey(canvas, box, weight, rng.uniform(1.1, 2.2))
     canvas.add(box, weight, level * (1 + 0.05 * canvas.noise(level.shape, 5)), rng.uniform(0.5, 1))
 
 
