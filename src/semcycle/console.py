@@ -13,21 +13,21 @@ from rich.text import Text
 if TYPE_CHECKING:
     from semcycle.errors import Failure
 
-out = Console(highlight=False, soft_wrap=True)
-"""Results."""
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+"""Results. Names of files and cases are shown as they are: brackets and colons in them are no markup."""
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 """Progress and errors."""
 
 
 def make_progress() -> Progress:
     """A progress display on stderr; nothing is drawn where that is no terminal."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
         console=err,
         disable=not err.is_terminal,
     )

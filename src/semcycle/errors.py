@@ -6,9 +6,11 @@ first and the failed ones are listed in ``failures.csv`` (exit code 1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 
 class SemcycleError(Exception):
@@ -63,6 +65,10 @@ class ScoringError(SemcycleError):
     """Nothing can be scored as asked, e.g. no lesion in the test set."""
 
 
+_FOLDERS = re.compile(r"(?<![^\s'\"(=,])[^\s'\"():;,]*/(?:[^'\"():;,]*/)?")
+"""The folders of a path within a text."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """One case of a batch that could not be done.
@@ -70,14 +76,26 @@ class Failure:
     Attributes:
         case_id: The case's name, or the file's name where no case could be made of it.
         reason: One line that says what was wrong and what to do.
+        files: What the case consists of. Their folders may name a patient, see :attr:`public_reason`.
     """
 
     case_id: str
     reason: str
+    files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def public_reason(self) -> str:
+        """The reason without folders: files and pages are passed on, what the terminal shows is not."""
+        text = self.reason
+        folders = {str(folder) for file in self.files for folder in (file.parent, file.resolve().parent)}
+        for folder in sorted(folders - {"."}, key=len, reverse=True):
+            text = text.replace(f"{folder}/", "").replace(folder, "its folder")
+        start, colon, rest = text.partition(": expected")  # messages begin with their file
+        return _FOLDERS.sub("", start.rpartition("/")[2] + colon + rest)
 
 
 @contextmanager
-def catch_failure(case_id: str, failures: list[Failure]) -> Iterator[None]:
+def catch_failure(case_id: str, failures: list[Failure], files: Iterable[Path | None] = ()) -> Iterator[None]:
     """Keep one case's trouble from the others: whatever its block raises becomes a line of the list.
 
     Only what is not an ``Exception``, such as Ctrl-C, goes on.
@@ -85,16 +103,23 @@ def catch_failure(case_id: str, failures: list[Failure]) -> Iterator[None]:
     Args:
         case_id: The case's name.
         failures: The list.
+        files: What the case consists of.
     """
     try:
         yield
     except Exception as error:  # also those of libraries: a batch is not ended by one odd file
-        failures.append(Failure(case_id, explain(error)))
+        failures.append(Failure(case_id, explain(error), tuple(file for file in files if file)))
+
+
+def error_line(error: Exception) -> str:
+    """An exception's text in one line that any file and terminal takes; a file's name may be no UTF-8."""
+    text = " ".join(str(error).encode(errors="backslashreplace").decode().split())
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
 
 
 def explain(error: Exception) -> str:
     """An exception in one line: the message of an error that is meant for the user, the type and text of another."""
-    text = " ".join(str(error).encode(errors="backslashreplace").decode().split())  # a file's name may be no UTF-8
+    text = error_line(error)
     if isinstance(error, MemoryError):
         return (
             f"expected enough memory, got too little ({text or 'no details'}); check the image's size, or free memory"

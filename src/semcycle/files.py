@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from semcycle.errors import Failure, LayoutError
+from semcycle.spreadsheet import defuse_cell, restore_cell
 
 VERSION = version("semcycle")
 """Of the installed package; written into stores, runs and predictions."""
@@ -61,14 +62,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_failures(path: Path, failures: list[Failure]) -> None:
-    """Write ``failures.csv`` (case, reason), or remove an old one when nothing failed."""
+    """Write ``failures.csv`` (case, reason without folders), or remove an old one when nothing failed."""
     if not failures:
         path.unlink(missing_ok=True)
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["case", "reason"])
-    writer.writerows([failure.case_id, failure.reason] for failure in failures)
+    writer.writerows([defuse_cell(failure.case_id), defuse_cell(failure.public_reason)] for failure in failures)
     write_bytes(path, text.getvalue().encode())
 
 
@@ -82,7 +83,8 @@ def read_failures(path: Path) -> list[Failure]:
         return []
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            return [Failure(row["case"], row["reason"]) for row in csv.DictReader(stream, strict=True)]
+            rows = csv.DictReader(stream, strict=True)
+            return [Failure(restore_cell(row["case"]), restore_cell(row["reason"])) for row in rows]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         msg = f"{path}: expected the columns case and reason, got a damaged file ({error}); run the command again"
         raise LayoutError(msg) from error

@@ -143,3 +143,12 @@ def test_lists_that_are_none(tmp_path, text, message):
         read_list(listed(tmp_path, text))
     with pytest.raises(ScoringError, match="can be read"):
         read_list(tmp_path / "nowhere.csv")
+
+
+def test_a_pair_of_header_and_voxels_is_one_truth(tmp_path):
+    for folder, suffixes in (("maps", (".nii",)), ("truth", (".hdr", ".img"))):
+        (tmp_path / folder).mkdir()
+        for suffix in suffixes:
+            (tmp_path / folder / f"c1{suffix}").touch()
+    (case,) = pair_folders({"m": tmp_path / "maps"}, tmp_path / "truth").cases
+    assert case.truth.name == "c1.img"

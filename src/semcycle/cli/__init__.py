@@ -38,7 +38,7 @@ from semcycle.cli import (
 from semcycle.cli.options import Version
 from semcycle.cli.settings import AugmentationCommand, PostProcessingCommand, PreprocessCommand
 from semcycle.console import err
-from semcycle.errors import SemcycleError
+from semcycle.errors import SemcycleError, error_line
 
 app = typer.Typer(
     add_completion=False,
@@ -80,13 +80,15 @@ def main() -> None:
     except SemcycleError as error:
         if debug:
             raise
-        err.print(f"error: {error}", markup=False)
+        err.print(f"error: {error_line(error)}")
         sys.exit(2)
     except OSError as error:
         if debug:
             raise
-        err.print(f"error: {error.filename or 'file system'}: {error.strerror or error}", markup=False)
+        name = error.filename or "file system"
+        name = error.filename or "file system"
+        err.print(f"error: {error_line(OSError(f'{name}: {error.strerror or error}'))}")
         sys.exit(2)
     except KeyboardInterrupt:
-        err.print("interrupted; what was finished is kept", markup=False)
+        err.print("interrupted; what was finished is kept")
         sys.exit(130)

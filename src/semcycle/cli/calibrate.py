@@ -134,8 +134,8 @@ def _print_cuts(calibration: Calibration) -> None:
     """The cuts of the preset in use, each with its promise."""
     for cut in calibration.thresholds[calibration.preset]:
         promise = cut.promise.describe("share of healthy voxels") if cut.promise else ""
-        out.print(f"fpr={cut.rate:g}: {cut.value:.4f} ({promise})", markup=False)
+        out.print(f"fpr={cut.rate:g}: {cut.value:.4f} ({promise})")
     rule = calibration.masks[calibration.preset]
     out.print(f"mask: seed {rule.seed:.4f}, grows to {rule.grow:.4f}, from {rule.min_ml:g} ml on")
-    out.print(f"  {rule.voxels.describe('share of healthy voxels in the mask')}", markup=False)
-    out.print(f"  {rule.components.describe('false components a scan')}", markup=False)
+    out.print(f"  {rule.voxels.describe('share of healthy voxels in the mask')}")
+    out.print(f"  {rule.components.describe('false components a scan')}")

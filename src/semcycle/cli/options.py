@@ -49,7 +49,7 @@ def show_store(store: SliceStore) -> None:
     out.print(f"store: {store.folder} ({len(summaries)} cases, {slices} slices, {free} of them free of lesions)")
     for case, summary in summaries.items():
         if summary["flags"]:
-            err.print(f"[yellow]doubtful[/yellow] {case}: {'; '.join(summary['flags'])}", markup=True)
+            err.print(f"doubtful {case}: {'; '.join(summary['flags'])}")
 
 
 def show_scores(table: pd.DataFrame, folder: Path) -> None:
@@ -67,5 +67,5 @@ def finish(failures: list[Failure], folder: Path) -> None:
     """Exit with 1 when some cases failed."""
     if failures:
         show_failures(failures)
-        err.print(f"{len(failures)} failed, see {folder}/failures.csv; the others are done", markup=False)
+        err.print(f"{len(failures)} failed, see {folder}/failures.csv; the others are done")
         raise typer.Exit(1)

@@ -96,7 +96,7 @@ def _show_flags(folder: Path, names: Iterable[str]) -> None:
     flags = read_summary(folder).set_index("scan")["flags"]
     for name in names:
         if flags.get(name):
-            err.print(f"doubtful {name}: {flags[name]}", markup=False)
+            err.print(f"doubtful {name}: {flags[name]}")
 
 
 def _refuse_nothing(failures: list[Failure]) -> None:

@@ -29,7 +29,7 @@ def view(
     with server:
         address = f"http://{HOST}:{server.server_port}/{page}"
         out.print(f"page: {address}")
-        err.print("Ctrl-C ends it", markup=False)
+        err.print("Ctrl-C ends it")
         if not no_browser:
             webbrowser.open(address)
         try:

@@ -34,6 +34,12 @@ class Case:
     group: str = ""
 
 
+def files_of_case(case: Case) -> tuple[Path, ...]:
+    """Every file that a case names."""
+    masks = [file for file in (case.lesion, case.brain_mask) if file]
+    return (*case.images.values(), *masks, *case.tissue.values())
+
+
 @dataclass(frozen=True)
 class Listing:
     """What was found in a cohort's folder.

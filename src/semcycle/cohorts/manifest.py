@@ -24,6 +24,7 @@ from pathlib import Path
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, LayoutError
 from semcycle.files import write_bytes
+from semcycle.spreadsheet import defuse_cell, restore_cell
 from semcycle.types import TISSUES
 
 _MODALITIES = ("t2", "t1", "flair", "pd")
@@ -86,7 +87,8 @@ def write_manifest(root: Path, cases: Iterable[Case]) -> Path:
     for case in cases:
         files = {**case.images, "lesion": case.lesion, "brain_mask": case.brain_mask, **case.tissue}
         row = {"case": case.case_id, "subject": case.subject, "group": case.group}
-        writer.writerow(row | {column: name(path) for column, path in files.items()})
+        row |= {column: name(path) for column, path in files.items()}
+        writer.writerow({column: defuse_cell(text) for column, text in row.items()})
     write_bytes(root / MANIFEST_CSV, text.getvalue().encode())
     return root / MANIFEST_CSV
 
@@ -97,7 +99,10 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         reader = csv.DictReader(stream, restval="")
         columns = [column.strip().lower() for column in reader.fieldnames or []]
         reader.fieldnames = columns
-        rows = [(line, row) for line, row in enumerate(reader, start=2)]
+        rows = [
+            (line, {column: restore_cell(text) for column, text in row.items()})
+            for line, row in enumerate(reader, start=2)
+        ]
     unknown = sorted(set(columns) - set(_COLUMNS))
     if "case" not in columns or not set(columns) & set(_MODALITIES) or unknown:
         got = f"unknown columns {', '.join(unknown)}" if unknown else ", ".join(columns) or "an empty file"

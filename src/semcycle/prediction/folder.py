@@ -16,6 +16,7 @@ from semcycle.errors import Failure, VolumeError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, write_failures
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.prediction.records import join_records, read_listed, read_record, write_record
+from semcycle.prediction.scans import printable_name
 from semcycle.training.calibration import Threshold
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.volume import image_files, load_mask, load_volume, save_volume
@@ -75,8 +76,10 @@ def predict_files(
     try:
         for name, path in scans.items():
             started = time.perf_counter()
-            with catch_failure(name, failures):
+            files_of_scan: list[Path | None] = [path]
+            with catch_failure(name, failures, files_of_scan):
                 mask = find_brain(name, path)
+                files_of_scan.append(mask)
                 content = _content_hash(path, mask)
                 before = read_record(out, name, listed)
                 if overwrite or not _is_done(before, content, how, pages=draw is not None):
@@ -164,7 +167,7 @@ def _describe(prediction: Prediction, checkpoint: Checkpoint, path: Path) -> dic
     scores = prediction.anomaly_native()[prediction.prepared.brain_native]
     components, threshold = prediction.components(), prediction.threshold
     return {
-        "scan": path.name,
+        "scan": printable_name(path.name),
         "model": f"{checkpoint.recipe.name} ({checkpoint.record['fingerprint'][:12]})",
         "versions": VERSIONS,
         "shape": list(prediction.volume.shape),

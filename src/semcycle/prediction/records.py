@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from semcycle.files import read_json, write_bytes, write_json
+from semcycle.spreadsheet import defuse_frame, read_words
 
 RUN = "run.json"
 SUMMARY = "summary.csv"
@@ -86,8 +87,7 @@ def join_records(out: Path) -> None:
 
 def read_summary(out: Path) -> pd.DataFrame:
     """The table of a folder of predictions, a row a scan."""
-    table = pd.read_csv(out / SUMMARY, dtype={"scan": str, "flags": str})
-    return table.assign(flags=table["flags"].fillna(""))
+    return read_words(out / SUMMARY, ("scan", "flags"))
 
 
 def _write_summary(path: Path, scans: list[dict[str, Any]]) -> None:
@@ -99,7 +99,7 @@ def _write_summary(path: Path, scans: list[dict[str, Any]]) -> None:
         for scan in scans
     ]
     text = io.StringIO()
-    pd.DataFrame(rows, columns=list(_COLUMNS)).to_csv(text, index=False)
+    defuse_frame(pd.DataFrame(rows, columns=list(_COLUMNS))).to_csv(text, index=False)
     write_bytes(path, text.getvalue().encode())
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 
 from semcycle.errors import VolumeError
-from semcycle.volume import image_files, is_scan, scan_name
+from semcycle.volume import drop_headers, is_scan, scan_name
 
 _OUTPUTS = ("_anomaly", "_mask", "_reconstruction", "_tissue")
 """What predictions append to a scan's name; such files are never taken for scans."""
@@ -41,11 +42,11 @@ def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
         VolumeError: Nothing is there, or two outputs would have the same name.
     """
     if path.is_file():
-        return {_printable(scan_name(path)): path}
+        return {printable_name(scan_name(path)): path}
     bids = _is_bids(path)
     wanted = "*_T2w.*" if bids and pattern == "*" else pattern
     files = [file for file in _walk(path) if file.is_dir() or (is_scan(file) and file.match(wanted))]
-    files = [file for file in _drop_headers(files) if not scan_name(file).endswith(_OUTPUTS)]
+    files = [file for file in drop_headers(files) if not scan_name(file).endswith(_OUTPUTS)]
     if bids:
         files = [file for file in files if not set(NOT_RAW) & set(file.relative_to(path).parts)]
         files = [file for file in files if "_part-" in pattern or not NOT_MAGNITUDE.search(scan_name(file))]
@@ -71,7 +72,7 @@ def find_mask(place: Path, name: str, scan: Path) -> Path:
     if not place.is_dir():
         return place
     files = [file for file in sorted(place.iterdir()) if is_scan(file) and file.resolve() != scan.resolve()]
-    masks = _drop_headers([file for file in files if _is_mask_of(name, file)])
+    masks = drop_headers([file for file in files if _is_mask_of(name, file)])
     if len(masks) > 1:  # a stripped scan beside its mask
         masks = [file for file in masks if "mask" in scan_name(file)[len(name) :].lower()]
     if len(masks) != 1:
@@ -114,15 +115,9 @@ def _is_bids(path: Path) -> bool:
     return root is not None and any(part.startswith("sub-") for part in path.relative_to(root).parts)
 
 
-def _drop_headers(files: list[Path]) -> list[Path]:
-    """Without the headers of images that are listed as well: a pair of .hdr and .img is one scan."""
-    listed = set(files)
-    return [file for file in files if file.suffix.lower() != ".hdr" or listed.isdisjoint({*image_files(file)} - {file})]
-
-
 def _is_mask_of(name: str, file: Path) -> bool:
     """Whether a file has a scan's name, and behind it at most words for masks."""
-    stem = _printable(scan_name(file))
+    stem = printable_name(scan_name(file))
     words = re.split(r"[-_. ]+", stem[len(name) :].lower())
     return stem.startswith(name) and words[0] == "" and set(words[1:]) <= MASK_WORDS
 
@@ -136,7 +131,8 @@ def _unique_names(root: Path, files: list[Path]) -> list[str]:
     doubles = _doubles(names)
     whole = ["__".join([*above, file.name]) for above, file in zip(folders, files, strict=True)]
     names = [
-        _printable(longer if name.casefold() in doubles else name) for name, longer in zip(names, whole, strict=True)
+        printable_name(longer if name.casefold() in doubles else name)
+        for name, longer in zip(names, whole, strict=True)
     ]
     doubles = _doubles(names)
     if doubles:
@@ -150,6 +146,9 @@ def _doubles(names: list[str]) -> set[str]:
     return {name for name, count in Counter(name.casefold() for name in names).items() if count > 1}
 
 
-def _printable(name: str) -> str:
-    """A file name as text: bytes that are no UTF-8 as ``_xE9``."""
-    return "".join(f"_x{ord(sign) - 0xDC00:02X}" if "\udc80" <= sign <= "\udcff" else sign for sign in name)
+def printable_name(name: str) -> str:
+    """A file name as text: bytes that are no UTF-8 as ``_xE9``, what would steer a terminal as ``_x1B``."""
+    return "".join(
+        f"_x{ord(sign) & 0xFF:02X}" if "\udc80" <= sign <= "\udcff" or unicodedata.category(sign) == "Cc" else sign
+        for sign in name
+    )

@@ -168,8 +168,8 @@ def black_level(volume: Volume, brain: VoxelMask, background: Background, *, str
     below = float(np.mean(values < black))
     if below > MAX_BELOW:
         msg = (
-            f"{volume.source}: expected a brain brighter than its background ({black:g}), got {below:.0%} of it below; "
-            "a z-scored scan has lost its black level: give the scan as it was before normalisation"
+            f"{volume.source}: expected a brain brighter than its background ({black:g}), got {below:.0%} of it below: "
+            "z-scored within its brain mask, it has lost its black level; check the normalisation, or leave it out"
         )
         raise BrainMaskError(msg)
     return black

@@ -28,6 +28,7 @@ from semcycle.report.tables import (
     summary,
 )
 from semcycle.scoring.panels import Panel, load_panels
+from semcycle.scoring.table import read_score_csv
 
 _LIMITS = (
     *RESIDUAL_LIMITS,
@@ -164,7 +165,7 @@ def load_curves(path: Path, preset: str) -> list[PlottedCurve]:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path)
+        return read_score_csv(path)
     except (OSError, ValueError) as error:
         msg = f"{path}: expected a table of `semcycle score`, got a missing or damaged file ({error}); score first"
         raise ScoringError(msg) from error

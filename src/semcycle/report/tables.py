@@ -15,6 +15,7 @@ from semcycle.errors import ScoringError
 from semcycle.scoring.metrics.metrics import CALL_COLUMNS, METRICS, name_at
 from semcycle.scoring.metrics.policies import POLICIES, POOLED
 from semcycle.scoring.thresholds import RULES
+from semcycle.spreadsheet import defuse_frame
 
 DIGITS = 3
 """Digits after the point of every score in a table for people; CSV keeps more."""
@@ -171,7 +172,7 @@ def best_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
 def to_csv_text(frame: pd.DataFrame) -> str:
     """CSV with a header line, six digits after the point, empty cells for missing values."""
-    return str(frame.to_csv(float_format="%.6f", lineterminator="\n"))
+    return str(defuse_frame(frame).to_csv(float_format="%.6f", lineterminator="\n"))
 
 
 def to_markdown_text(frame: pd.DataFrame) -> str:

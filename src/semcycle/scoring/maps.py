@@ -121,7 +121,8 @@ def _cases(
     for use in ("test", *SOURCES):
         for case in (case for case in pairing.cases if case.use == use):
             scored_case = None
-            with catch_failure(case.case, failures):
+            files = (case.truth, *case.predictions.values(), case.brain, case.image)
+            with catch_failure(case.case, failures, files):
                 scored_case = _process(read_case(case), steps)
             if scored_case is not None:
                 yield scored_case

@@ -17,7 +17,7 @@ from typing import cast
 
 from semcycle.errors import Failure, ScoringError
 from semcycle.scoring.cases import Use
-from semcycle.volume import is_scan, scan_name
+from semcycle.volume import drop_headers, is_scan, scan_name
 
 ENDINGS = {
     "prediction": ("anomaly", "scores", "score", "heatmap", "residual", "map", "prob", "prediction", "pred"),
@@ -137,7 +137,7 @@ def _by_case(place: Path) -> dict[str, list[Path]]:
     else:
         root, pattern = place, "**/*"
     files = [place] if place.is_file() else sorted(root.glob(pattern)) if root.is_dir() else []
-    files = [file for file in files if file.is_file() and is_scan(file)]
+    files = drop_headers([file for file in files if file.is_file() and is_scan(file)])
     if not files:
         msg = f"{place}: expected a folder (or pattern) with NIfTI files, found none; check the path"
         raise ScoringError(msg)

@@ -22,6 +22,7 @@ from semcycle.scoring.metrics.curve import curve
 from semcycle.scoring.metrics.metrics import name_at
 from semcycle.scoring.panels import Panel, load_panels, save_panels
 from semcycle.scoring.rows import case_columns, entry_rows
+from semcycle.spreadsheet import defuse_frame, read_words
 
 CURVE_POINTS = 512
 TABLE_COLUMNS = [
@@ -77,8 +78,9 @@ class ScoreTable:
             ScoringError: A file is missing or damaged.
         """
         try:
-            table, per_case = pd.read_csv(folder / "table.csv"), pd.read_csv(folder / "per_case.csv")
-            comparisons = pd.read_csv(folder / "comparisons.csv")
+            table, per_case, comparisons = (
+                read_score_csv(folder / f"{name}.csv") for name in ("table", "per_case", "comparisons")
+            )
             with np.load(folder / "curves.npz", allow_pickle=False) as arrays:
                 curves = {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -195,5 +197,10 @@ def _comparisons(draws: dict[str, dict[tuple[str, str], dict[str, tuple[Draws, i
     return pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
 
 
+def read_score_csv(path: Path) -> pd.DataFrame:
+    """Read a table of scores; names of cases and runs are text as they were written."""
+    return read_words(path, ("case", "subject", "run", "other", "preset"))
+
+
 def _csv(frame: pd.DataFrame) -> bytes:
-    return str(frame.to_csv(index=False, float_format="%.6g")).encode()
+    return str(defuse_frame(frame).to_csv(index=False, float_format="%.6g")).encode()

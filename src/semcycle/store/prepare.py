@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semcycle.cohorts.base import Case, Listing
+from semcycle.cohorts.base import Case, Listing, files_of_case
 from semcycle.errors import Failure, StoreError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, read_json, write_failures, write_json
 from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
@@ -70,7 +70,7 @@ def prepare_store(
         if isinstance(outcome, CaseRecord):
             records.append(outcome)
         else:
-            failures.append(Failure(case.case_id, outcome))
+            failures.append(Failure(case.case_id, outcome, files_of_case(case)))
         progress(case.case_id)
     failures.sort(key=lambda failure: failure.case_id)
     write_failures(folder / "failures.csv", failures)

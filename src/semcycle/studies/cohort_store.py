@@ -41,5 +41,5 @@ def open_store(
     with progress_over(f"prepare {cohort}", len(listing.cases)) as done:
         failures = prepare_store(listing, folder, windowed, tissue, cohort=cohort, workers=workers, progress=done)
     for failure in failures:
-        err.print(f"left out {failure.case_id}: {failure.reason}", markup=False, style="yellow")
+        err.print(f"left out {failure.case_id}: {failure.reason}", style="yellow")
     return SliceStore(folder)

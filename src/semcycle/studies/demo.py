@@ -58,7 +58,7 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 2) -> tuple[pd.DataFram
     split.save(out / "split.json")
     runs: dict[str, Path] = {}
     for name, recipe in RECIPES.items():
-        err.print(f"training {name} ({recipe})", markup=False)
+        err.print(f"training {name} ({recipe})")
         settings = load_recipe(recipe).model_copy(update={"seed": seed})
         first = next(iter(runs.values()), None)
         runs[name] = out / "runs" / name.replace(" ", "-")

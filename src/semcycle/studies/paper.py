@@ -110,13 +110,13 @@ def _train_rows(training: DataSet, out: Path, settings: PaperSettings) -> tuple[
             name = row.name if settings.seeds == 1 else f"{row.name} seed {seed}"
             folder = out / "runs" / name.replace(" ", "-")
             before = runs.get(name.replace(row.name, row.reuse)) if row.reuse else None
-            err.print(f"{name} ({settings.size}/{row.recipe})", markup=False)
+            err.print(f"{name} ({settings.size}/{row.recipe})")
             try:
                 recipe = _row_recipe(row, settings, seed)
                 runs[name] = run_training(recipe, training.store, training.cases, folder, resume=True, reuse=before)
             except (SemcycleError, RuntimeError, MemoryError) as error:
                 reasons[name] = " ".join(str(error).split())[:300]
-                err.print(f"{name} failed: {reasons[name]}", markup=False, style="red")
+                err.print(f"{name} failed: {reasons[name]}", style="red")
     return runs, reasons
 
 

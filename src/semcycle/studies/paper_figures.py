@@ -15,6 +15,7 @@ from semcycle.report.figures import Part, panel_figure
 from semcycle.report.posteriors import mean_posteriors, posterior_figure
 from semcycle.report.scores_page import FigureBlock
 from semcycle.scoring.panels import Panel
+from semcycle.spreadsheet import defuse_frame
 from semcycle.studies.data_sets import DataSet
 from semcycle.studies.paper_table import TABLE_1, without_seed
 from semcycle.training.checkpoint import load_checkpoint
@@ -63,7 +64,7 @@ def posterior_blocks(out: Path, name: str, run: Path, tests: Sequence[DataSet]) 
     frames = {}
     for data in tests:
         frame = mean_posteriors(partial(reconstruct_slices, method), data.store, data.cases)
-        write_bytes(out / f"figure4-{data.name}.csv", frame.to_csv(float_format="%.4f").encode())
+        write_bytes(out / f"figure4-{data.name}.csv", defuse_frame(frame).to_csv(float_format="%.4f").encode())
         frames[f"{data.title} ({name})"] = frame
     path = save_figure(posterior_figure(frames), out / "figure4", ("png", "pdf"))[0]
     bare = [data.title for data in tests if not data.store.has_tissue]

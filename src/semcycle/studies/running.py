@@ -152,7 +152,7 @@ def run_scoring(
     )
     table.save(out)
     if note := prior_note(presets, store, cases):
-        err.print(note, markup=False, style="yellow")
+        err.print(note, style="yellow")
     trained = {
         name: {
             "recipe": checkpoint.recipe.name,

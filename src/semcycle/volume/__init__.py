@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,12 @@ def image_files(path: Path) -> list[Path]:
         return [path]
     endings = [ending for suffix in (".hdr", ".img", ".mat") for ending in (suffix, suffix.upper())]
     return [file for ending in endings if (file := path.with_suffix(ending)).is_file()] or [path]
+
+
+def drop_headers(files: Sequence[Path]) -> list[Path]:
+    """Without the headers of images that are listed as well: a pair of .hdr and .img is one scan."""
+    listed = set(files)
+    return [file for file in files if file.suffix.lower() != ".hdr" or listed.isdisjoint({*image_files(file)} - {file})]
 
 
 def load_volume(path: Path) -> Volume:

@@ -1,0 +1,53 @@
+"""Text in CSV files, so that a spreadsheet shows it and executes none of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+_FORMULA = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
+"""How a cell begins that a spreadsheet takes for a formula, behind the marks that :func:`defuse_cell` left."""
+
+
+def defuse_cell(value: Any) -> Any:
+    """A cell's value, with an apostrophe before text that would be a formula; numbers stay numbers."""
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def restore_cell(value: Any) -> Any:
+    """Undo :func:`defuse_cell`."""
+    return value[1:] if isinstance(value, str) and value.startswith("'") and _FORMULA.match(value) else value
+
+
+def defuse_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table to be written as CSV: its cells, row names and headings defused."""
+    return frame.map(defuse_cell).rename(index=defuse_cell, columns=defuse_cell)
+
+
+def restore_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Undo :func:`defuse_frame` on a table that was read."""
+    return frame.map(restore_cell).rename(index=restore_cell, columns=restore_cell)
+
+
+def read_words(path: Path, words: Collection[str]) -> pd.DataFrame:
+    """Read a CSV that :func:`defuse_frame` went into.
+
+    Args:
+        path: The CSV.
+        words: Columns of text, which stays as it was: a scan may be called ``NA`` or ``001``.
+
+    Raises:
+        ValueError: It is no table.
+    """
+    import pandas as pd
+
+    numbers = [name for name in pd.read_csv(path, nrows=0) if restore_cell(name) not in words]
+    text = dict.fromkeys(words, str)
+    frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={str(name): ["", "nan"] for name in numbers})
+    return restore_frame(frame)
