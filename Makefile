@@ -74,12 +74,11 @@ refiner: .venv/installed
 	$(BIN)/semcycle prepare manifest $(MODEL)/native --tissue none $(MEDIAN) --out $(MODEL)/stores/native
 	$(BIN)/semcycle simulate brainweb $(DATA)/brainweb --vary --skull --seed 2 --out $(MODEL)/heads
 	$(BIN)/semcycle prepare brainweb $(MODEL)/heads --tissue maps $(MEDIAN) --out $(MODEL)/stores/heads
-	$(BIN)/semcycle paste $(CYCLE)/stores/brats $(CYCLE)/stores/brainweb $(MODEL)/stores/brats2021 $(MODEL)/stores/native $(PASTE) --copies 9 --seed 1 --out $(MODEL)/stores/first
+	$(BIN)/semcycle paste $(CYCLE)/stores/brats $(CYCLE)/stores/brainweb $(MODEL)/stores/brats2021 $(MODEL)/stores/native $(PASTE) --copies 10 --seed 1 --out $(MODEL)/stores/first
 	$(BIN)/semcycle paste $(MODEL)/stores/heads $(PASTE) --copies 5 --seed 2 --tag s --out $(MODEL)/stores/heads-pasted
 	$(BIN)/semcycle augment $(MODEL)/stores/first $(MODEL)/stores/heads-pasted --copies 0 --out $(MODEL)/stores/train
-	$(BIN)/semcycle train model/t2-brain-first --data $(MODEL)/stores/first --precision bf16-mixed --resume --out $(MODEL)/first
 	$(BIN)/semcycle train model/t2-brain --data $(MODEL)/stores/train --precision bf16-mixed --resume --out $(MODEL)/run
-	$(BIN)/semcycle calibrate $(MODEL)/run --data $(CYCLE)/stores/all --split models/t2-brain.cases.json --preset refined --max-false-components 0.5 --grow-rate 0.003
+	$(BIN)/semcycle calibrate $(CYCLE)/stores/brats $(MODEL)/stores/brats2021 $(MODEL)/stores/native --split models/t2-brain.calibration.json --allow-learned --preset refined --model $(MODEL)/run --in-place
 	$(BIN)/semcycle export $(MODEL)/run --out src/semcycle/models/t2-brain
 
 clean:

@@ -4,7 +4,15 @@ import pytest
 from semcycle.errors import CheckpointError, PredictionError, ScoringError
 from semcycle.methods.base import Reconstructed
 from semcycle.prediction.postprocess import PRESETS, PostProcessing, filter_residuals, make_anomaly_map, process_map
-from semcycle.prediction.prior import EPS, HEIGHTS, HealthyPrior, find_cells, fit_prior, measure_moments
+from semcycle.prediction.prior import (
+    EPS,
+    HEIGHTS,
+    HealthyPrior,
+    add_evidence,
+    find_cells,
+    fit_prior,
+    measure_moments,
+)
 
 SPACING = (100.0, 1.0, 1.0)  # so thick that the few voxels are a head of two litres
 PLAIN = PostProcessing(prior=True, sign="positive")
@@ -57,7 +65,18 @@ def test_the_equation():
     np.testing.assert_allclose(make_anomaly_map(x, made, brain, PLAIN, SPACING, prior), z / (1 + z), atol=1e-6)
     q = np.where(brain, np.float32(0.25), np.float32(0))
     both = make_anomaly_map(x, made._replace(score=q), brain, PLAIN, SPACING, prior)
-    np.testing.assert_allclose(both, q * z / (1 + z), atol=1e-6)
+    odds = np.exp(2 * (np.minimum(z, 3) - 1)) / 3
+    np.testing.assert_allclose(both, np.where(brain, odds / (1 + odds), 0), atol=1e-5)
+    assert not both[~brain].any()
+
+
+def test_the_residual_has_a_width_of_its_own_beside_a_score():
+    x, made, brain = scan()
+    wide = PLAIN.model_copy(update={"gaussian_mm": 1.0, "residual_mm": 3.0})
+    same = PLAIN.model_copy(update={"gaussian_mm": 3.0})
+    for sign, part in filter_residuals(x, made, brain, wide, SPACING).items():
+        np.testing.assert_array_equal(part, filter_residuals(x, made, brain, same, SPACING)[sign])
+    assert wide.filters != PLAIN.model_copy(update={"gaussian_mm": 1.0}).filters
 
 
 def test_dark_residuals_have_a_prior_of_their_own():
@@ -122,3 +141,13 @@ def test_what_cannot_be_related_is_refused():
         process_map(x, brain, PRESETS["healthy"], SPACING)
     with pytest.raises(PredictionError, match="healthy voxels"):
         learn([(x, made, np.zeros_like(brain))])
+
+
+def test_evidence_moves_the_log_odds():
+    """Nothing where z is 1, 2 up where it is 2, at most 4 up and 2 down; certain probabilities stay finite."""
+    q = np.array([0.2, 0.2, 0.2, 0.2, 0.0, 1.0], np.float32)
+    z = np.array([1.0, 2.0, 50.0, 0.0, 3.0, 0.0], np.float32)
+    scores = add_evidence(q, z).astype(float)
+    odds = np.log(scores / (1 - scores))
+    assert odds[:4] - np.log(0.25) == pytest.approx([0, 2, 4, -2], abs=1e-4)
+    assert odds[4:] == pytest.approx([-np.log(999) + 4, np.log(999) - 2], abs=1e-3)

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from semcycle.config import Config, change_settings
 from semcycle.errors import PredictionError, ScoringError
 from semcycle.prediction.filters import erode, flatten_small, median, odd_sizes, smooth
-from semcycle.prediction.prior import HealthyPrior
+from semcycle.prediction.prior import HealthyPrior, add_evidence
 from semcycle.preprocess.quantiles import ScanQuantiles, read_quantile
 from semcycle.types import SliceArray, SliceMask, Spacing
 
@@ -48,6 +48,9 @@ class PostProcessing(Config):
     """Side in mm of the 3-D median filter: the nearest odd number of voxels along each axis; 0 for none."""
     gaussian_mm: float = Field(0.0, ge=0, le=50)
     """Standard deviation of a 3-D Gaussian mean within the brain; 0 for none."""
+    residual_mm: float | None = Field(None, ge=0, le=50)
+    """Standard deviation of the Gaussian mean of the residual where the method has a score of its own; ``none`` for
+    that of ``gaussian_mm``."""
     prior: bool = False
     """Whether the filtered residual is set in relation to the model's healthy prior (``on``, ``off``)."""
     min_component_mm3: float = Field(0.0, ge=0)
@@ -74,7 +77,8 @@ class PostProcessing(Config):
     def filters(self) -> str:
         """The steps between residual and prior, as a text: a prior holds for the filters it was learned with."""
         names = ("erode_mm", "prior_quantile", "prior_scope", "median_size", "median_mm", "gaussian_mm")
-        return ",".join(f"{name}={getattr(self, name)}" for name in names)
+        own = "" if self.residual_mm is None else f",residual_mm={self.residual_mm}"
+        return ",".join(f"{name}={getattr(self, name)}" for name in names) + own
 
 
 PRESETS = {
@@ -91,8 +95,9 @@ PRESETS = {
     "healthy": PostProcessing(sign="positive", gaussian_mm=2.5, prior=True),
     # bright and dark lesions, each against its own prior
     "two-sided": PostProcessing(sign="absolute", gaussian_mm=2.5, prior=True),
-    # for the scores of the method refine, which are probabilities and know the rim
-    "refined": PostProcessing(gaussian_mm=1.5),
+    # for the scores of the method refine, which are probabilities and know the rim; the cycle's residual is evidence
+    # beside them
+    "refined": PostProcessing(sign="positive", gaussian_mm=1.5, residual_mm=2.5, prior=True),
 }  # fmt: skip
 """Name -> post-processing (ambiguities A20 and A21)."""
 
@@ -183,7 +188,8 @@ def filter_residuals(
     Returns:
         ``positive`` and ``negative`` -> ``(S, H, W)``, not negative, 0 outside the brain.
     """
-    filters = steps.model_copy(update={"prior": False, "min_component_mm3": 0.0})
+    width = steps.gaussian_mm if steps.residual_mm is None else steps.residual_mm
+    filters = steps.model_copy(update={"prior": False, "min_component_mm3": 0.0, "gaussian_mm": width})
     return {
         sign: process_map(residual(x, made.image, sign), brain, filters, spacing, x, quantiles)
         for sign in (("positive", "negative") if steps.sign == "absolute" else (steps.sign,))
@@ -216,15 +222,17 @@ def _relate(
     prior: HealthyPrior,
     quantiles: ScanQuantiles | None,
 ) -> SliceArray:
-    """Score q z / (1 + z) of the filtered residual, see :mod:`semcycle.prediction.prior`."""
+    """Score of the residual in relation to health, see :mod:`semcycle.prediction.prior`."""
     pixel = (spacing, spacing) if isinstance(spacing, int | float) else spacing[1:]
     residuals = filter_residuals(x, made, brain, steps, spacing, quantiles)
     parts = [prior.standardise(part, sign, brain, made.tissue, pixel) for sign, part in residuals.items()]
     z = parts[0] if len(parts) == 1 else np.maximum(*parts)
-    scores = np.asarray(z / (1 + z), np.float32)
-    if made.score is not None:
+    if made.score is None:
+        scores = np.asarray(z / (1 + z), np.float32)
+    else:
         filters = steps.model_copy(update={"prior": False, "min_component_mm3": 0.0})
-        scores = scores * process_map(np.asarray(made.score, np.float32), brain, filters, spacing, x, quantiles)
+        q = process_map(np.asarray(made.score, np.float32), brain, filters, spacing, x, quantiles)
+        scores = np.where(brain, add_evidence(q, z), np.float32(0))
     if steps.min_component_mm3 and not isinstance(spacing, int | float):
         scores = flatten_small(scores, steps.component_level, steps.min_component_mm3, spacing)
     return np.asarray(scores, np.float32)

@@ -4,10 +4,14 @@ A reconstruction errs more in the cerebellum than in the centrum semiovale, more
 at the brain's edge than within. Let a be the residual after the preset's filters, and m and s its mean and standard
 deviation on healthy voxels of the same tissue of S, height in the head and distance to the edge. Then
 
-    z = a / (m + 2 s + eps),    score = q z / (1 + z),
+    z = a / (m + 2 s + eps),    score = z / (1 + z),
 
-with eps = 0.03 and q the method's own score where it has one (a refiner's probability), else 1. A residual as large as
-healthy ones hardly ever are becomes 1/2. Bright residuals, x above G(S(x)), and dark ones have a prior each; with
+with eps = 0.03: a residual as large as healthy ones hardly ever are becomes 1/2. Where the method has a probability q
+of its own (a refiner's), the residual is evidence beside it and moves its log-odds,
+
+    log(score / (1 - score)) = log(q / (1 - q)) + 2 (min(z, 3) - 1).
+
+Bright residuals, x above G(S(x)), and dark ones have a prior each; with
 ``sign=absolute`` the larger z counts.
 
 m and s are kept for 20 heights between the lowest and the highest slice of the brain, smoothed along the height, and
@@ -41,6 +45,8 @@ EPS = 0.03
 """Of the intensity scale: keeps z small where healthy residuals are nearly 0."""
 SPREAD = 2.0
 """Standard deviations above the mean at which z is 1."""
+EVIDENCE, MOST = 2.0, 3.0
+"""Log-odds that a step of z is worth beside a method's own probability, and the z beyond which no more is added."""
 LITTLE_ML = 10.0
 """Weight of the brain's overall moments in every cell, so that a cell nobody saw has those."""
 
@@ -149,6 +155,21 @@ class HealthyPrior:
         z = np.zeros(residual.shape, np.float32)
         z[brain] = residual[brain] / (expected + EPS)
         return z
+
+
+def add_evidence(probability: SliceArray, z: SliceArray) -> SliceArray:
+    """Move the log-odds of a probability by the residual's evidence.
+
+    Args:
+        probability: ``(S, H, W)`` in [0, 1], cut to [0.001, 0.999].
+        z: ``(S, H, W)`` residuals in units of the healthy ones, not negative.
+
+    Returns:
+        ``(S, H, W)`` in (0, 1).
+    """
+    q = np.clip(probability, 1e-3, 1 - 1e-3)
+    odds = np.log(q / (1 - q)) + EVIDENCE * (np.minimum(z, MOST) - 1)
+    return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
 
 
 def find_cells(brain: SliceMask, tissue: TissueSlices | None, pixel: tuple[float, float]) -> Cells:
