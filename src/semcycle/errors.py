@@ -91,7 +91,7 @@ class Failure:
         for folder in sorted(folders - {"."}, key=len, reverse=True):
             text = text.replace(f"{folder}/", "").replace(folder, "its folder")
         start, colon, rest = text.partition(": expected")  # messages begin with their file
-        return _FOLDERS.sub("", start.rpartition("/")[2] + colon + rest)
+        return _FOLDERS.sub("", (start.rpartition("/")[2] if colon else start) + colon + rest)
 
 
 @contextmanager

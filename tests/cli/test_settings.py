@@ -16,7 +16,7 @@ from tests.conftest import semcycle, write_case
 @pytest.mark.parametrize("settings", [PreprocessSettings, AugmentationSettings, PostProcessing])
 def test_every_field_can_be_set_by_name_and_says_what_it_means(settings):
     other = {"modality": "flair", "slices": "3:9", "sign": "positive", "prior_quantile": "0.5", "prior_scope": "brain"}
-    other |= {"lesion_labels": "1,4", "histogram": "0.1,0.9"}
+    other |= {"lesion_labels": "1,4", "histogram": "0.1,0.9", "residual_mm": "2.5"}
     for name, field in settings.model_fields.items():
         text = describe_field(settings, name)
         assert len(text) > 20
