@@ -78,7 +78,7 @@ refiner: .venv/installed
 	$(BIN)/semcycle paste $(MODEL)/stores/heads $(PASTE) --copies 5 --seed 2 --tag s --out $(MODEL)/stores/heads-pasted
 	$(BIN)/semcycle augment $(MODEL)/stores/first $(MODEL)/stores/heads-pasted --copies 0 --out $(MODEL)/stores/train
 	$(BIN)/semcycle train model/t2-brain --data $(MODEL)/stores/train --precision bf16-mixed --resume --out $(MODEL)/run
-	$(BIN)/semcycle calibrate $(CYCLE)/stores/brats $(MODEL)/stores/brats2021 $(MODEL)/stores/native --split models/t2-brain.calibration.json --allow-learned --preset refined --model $(MODEL)/run --in-place
+	$(BIN)/semcycle calibrate $(CYCLE)/stores/brats $(MODEL)/stores/brats2021 $(MODEL)/stores/native --split models/t2-brain.calibration.json --allow-learned --preset refined --max-false-components 0.5 --grow-rate 0.003 --model $(MODEL)/run --in-place
 	$(BIN)/semcycle export $(MODEL)/run --out src/semcycle/models/t2-brain
 
 clean:
