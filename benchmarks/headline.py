@@ -80,7 +80,7 @@ SETS = (
     ),
     ScanSet(
         "test-tumours",
-        "test: four BraTS 2021 cases and Brats18_2013_21_1, on which nothing was ever chosen",
+        "test: four BraTS 2021 cases and Brats18_2013_21_1, of which nothing but scores was looked at",
         "tumours",
         [("brats-test", "*_t2.nii.gz")],
         lambda name: name.replace("_t2", "_seg"),

@@ -49,8 +49,8 @@ class PostProcessing(Config):
     gaussian_mm: float = Field(0.0, ge=0, le=50)
     """Standard deviation of a 3-D Gaussian mean within the brain; 0 for none."""
     residual_mm: float | None = Field(None, ge=0, le=50)
-    """Standard deviation of the Gaussian mean of the residual where the method has a score of its own; ``none`` for
-    that of ``gaussian_mm``."""
+    """Standard deviation of the Gaussian mean of the residual that is set in relation to the healthy prior; ``none``
+    for that of ``gaussian_mm``."""
     prior: bool = False
     """Whether the filtered residual is set in relation to the model's healthy prior (``on``, ``off``)."""
     min_component_mm3: float = Field(0.0, ge=0)
