@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from semcycle.errors import SettingsError
 
@@ -17,7 +17,19 @@ class Config(BaseModel):
     A subclass that gives a field another default alone keeps the description.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, content: Any) -> Any:
+        """No setting needs a whole number that no library can hold."""
+        for name, value in content.items() if isinstance(content, dict) else ():
+            if isinstance(value, int) and abs(value) >= 2**63:
+                msg = f"expected numbers below 2**63, got a larger one for {str(name)[:40]}"
+                raise ValueError(msg)
+        return content
 
     @classmethod
     def __pydantic_init_subclass__(cls, **keywords: Any) -> None:

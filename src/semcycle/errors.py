@@ -7,6 +7,7 @@ first and the failed ones are listed in ``failures.csv`` (exit code 1).
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -115,6 +116,12 @@ def error_line(error: Exception) -> str:
     """An exception's text in one line that any file and terminal takes; a file's name may be no UTF-8."""
     text = " ".join(str(error).encode(errors="backslashreplace").decode().split())
     return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
+
+
+def shorten(value: object) -> str:
+    """A value for a message: as Python writes it, at most 80 characters."""
+    text = reprlib.Repr(maxstring=80, maxother=80, maxlevel=2).repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def explain(error: Exception) -> str:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import secrets
 from collections.abc import Mapping
@@ -18,6 +19,10 @@ from semcycle.spreadsheet import defuse_cell, restore_cell
 
 VERSION = version("semcycle")
 """Of the installed package; written into stores, runs and predictions."""
+
+MAX_JSON = 1 << 28
+"""Bytes; the run.json of 10,000 scans has a tenth of that."""
+_MAX_DEPTH = 64
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -52,13 +57,45 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ValueError: The file holds no JSON object.
+        ValueError: The file holds no JSON object, or one that is too large, too deep, or has infinite numbers.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    if path.stat().st_size > MAX_JSON:
+        msg = f"{path}: expected at most {MAX_JSON:,} bytes of JSON, got {path.stat().st_size:,}"
+        raise ValueError(msg)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_number, parse_float=_number)
+    except RecursionError as error:
+        msg = f"{path}: expected JSON, got brackets within brackets without end"
+        raise ValueError(msg) from error
     if not isinstance(content, dict):
         msg = f"{path}: expected a JSON object, got {type(content).__name__}"
         raise ValueError(msg)
+    _check_depth(content)
     return content
+
+
+def _number(text: str) -> float:
+    """A number of a JSON file, which holds neither NaN nor anything too large."""
+    value = float(text)
+    if not math.isfinite(value):
+        msg = f"expected finite numbers, got {text[:40]}"
+        raise ValueError(msg)
+    return value
+
+
+def _check_depth(content: Any) -> None:
+    level = [content]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    msg = f"expected JSON of at most {_MAX_DEPTH} levels, got more"
+    raise ValueError(msg)
 
 
 def write_failures(path: Path, failures: list[Failure]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from semcycle.errors import LayoutError
 
+if TYPE_CHECKING:
     import pandas as pd
 
 _FORMULA = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
@@ -51,3 +53,22 @@ def read_words(path: Path, words: Collection[str]) -> pd.DataFrame:
     text = dict.fromkeys(words, str)
     frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={str(name): ["", "nan"] for name in numbers})
     return restore_frame(frame)
+
+
+def read_rows(path: Path, delimiter: str = ",") -> tuple[list[str], list[dict[str, str]]]:
+    """Read a table that a user wrote: its columns, and a mapping a row, empty where cells are missing.
+
+    Raises:
+        LayoutError: It is not in UTF-8, or no table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, delimiter=delimiter, restval="")
+            columns = list(reader.fieldnames or [])
+            return columns, [{name: row[name] for name in columns} for row in reader]
+    except UnicodeDecodeError as error:
+        msg = f"{path}: expected a table in UTF-8, got another encoding ({error.reason}); save it as CSV UTF-8"
+        raise LayoutError(msg) from error
+    except csv.Error as error:
+        msg = f"{path}: expected a table, got none that can be read ({error}); save it again"
+        raise LayoutError(msg) from error

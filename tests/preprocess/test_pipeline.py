@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from scipy.spatial.transform import Rotation
 
 from semcycle.errors import BrainMaskError, GeometryError, VolumeError
+from semcycle.masks import bounding_box
 from semcycle.preprocess.brain_mask import clean_mask, stripped_brain_mask
 from semcycle.preprocess.denoise import smooth_by_curvature
 from semcycle.preprocess.geometry import WorkingGrid, _cubic_matrix, _nearest_matrix, _resample_matrix, fit_grid
@@ -423,3 +424,21 @@ def test_a_bias_field_is_taken_out_and_put_back():
     scanner = prepared.to_scanner(prepared.image)
     inner = ball_brain()["wm"]
     np.testing.assert_allclose(np.median(scanner[inner] / volume.data[inner]), 1, atol=0.03)
+
+
+def test_cropping_the_air_changes_nothing_about_a_window_centred_on_the_brain():
+    volume = ball_volume()
+    brain = volume.data > 0
+    box = bounding_box(brain)
+    cropped = make_volume(volume.data[box], shift_affine(volume.affine, box))
+    for centre, equal in (("brain", True), ("field", False)):
+        whole = fit_grid(volume, brain, 32, 7.0, centre=centre).forward(volume.data)
+        part = fit_grid(cropped, brain[box], 32, 7.0, centre=centre).forward(cropped.data)
+        foot = box[2].start
+        assert np.allclose(whole[foot : foot + len(part)], part, atol=1e-4) == equal
+
+
+def shift_affine(affine, box):
+    moved = affine.copy()
+    moved[:3, 3] = (affine @ [*(side.start for side in box), 1])[:3]
+    return moved

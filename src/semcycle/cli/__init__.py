@@ -6,6 +6,7 @@ Heavy imports stay inside the verbs, so that ``semcycle info`` and ``--help`` an
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -73,6 +74,9 @@ app.command()(info.info)
 
 def main() -> None:
     """Entry point: errors meant for the user become one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # letters that the terminal lacks end no run
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
     try:

@@ -23,7 +23,6 @@ one with most entities of the T2w is taken; two that are equally good are a fail
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -34,6 +33,7 @@ from pathlib import Path
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, LayoutError
 from semcycle.files import write_bytes
+from semcycle.spreadsheet import read_rows
 from semcycle.types import TISSUES
 
 _MODALITIES = {"T2w": "t2", "T1w": "t1", "FLAIR": "flair", "PDw": "pd"}
@@ -224,9 +224,7 @@ def _read_groups(path: Path) -> dict[str, str]:
     """
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t", restval=""))
-    columns = list(rows[0]) if rows else []
+    columns, rows = read_rows(path, "\t")
     column = next((name for name in ("group", "diagnosis") if name in columns), None)
     if rows and "participant_id" not in columns:
         msg = f"{path}: expected a column participant_id, got {', '.join(map(str, columns))}; remove or mend it"

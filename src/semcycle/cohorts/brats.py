@@ -17,12 +17,12 @@ Layouts::
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, LayoutError
+from semcycle.spreadsheet import read_rows
 
 _MODALITIES = ("t1", "t1ce", "t2", "flair")
 GRADES = ("HGG", "LGG")
@@ -115,9 +115,7 @@ def _read_grades(root: Path) -> dict[str, str]:
     """
     grades: dict[str, str] = {}
     for path in sorted(root.glob("name_mapping*.csv")):
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-        columns = list(rows[0]) if rows else []
+        columns, rows = read_rows(path)
         names = [column for column in columns if column.lower().endswith("subject_id") and column.startswith("BraTS")]
         if rows and ("Grade" not in columns or not names):
             msg = (

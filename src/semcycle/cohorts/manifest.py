@@ -24,7 +24,7 @@ from pathlib import Path
 from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, LayoutError
 from semcycle.files import write_bytes
-from semcycle.spreadsheet import defuse_cell, restore_cell
+from semcycle.spreadsheet import defuse_cell, read_rows, restore_cell
 from semcycle.types import TISSUES
 
 _MODALITIES = ("t2", "t1", "flair", "pd")
@@ -95,14 +95,12 @@ def write_manifest(root: Path, cases: Iterable[Case]) -> Path:
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Rows with their line number, columns and case ids checked."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream, restval="")
-        columns = [column.strip().lower() for column in reader.fieldnames or []]
-        reader.fieldnames = columns
-        rows = [
-            (line, {column: restore_cell(text) for column, text in row.items()})
-            for line, row in enumerate(reader, start=2)
-        ]
+    named, table = read_rows(path)
+    columns = [column.strip().lower() for column in named]
+    rows = [
+        (line, {column: restore_cell(row[name]) for column, name in zip(columns, named, strict=True)})
+        for line, row in enumerate(table, start=2)
+    ]
     unknown = sorted(set(columns) - set(_COLUMNS))
     if "case" not in columns or not set(columns) & set(_MODALITIES) or unknown:
         got = f"unknown columns {', '.join(unknown)}" if unknown else ", ".join(columns) or "an empty file"

@@ -1,7 +1,7 @@
 """Geometry: from a scan's own grid to axial working slices, and back.
 
 The working grid is a square window of ``size`` pixels of ``pixel_mm`` in the axial plane, centred on the
-scan's field of view and shifted no further than needed to hold the brain. Slices stay where they are: one
+scan's field of view and shifted no further than needed to hold the brain, or centred on the brain. Slices stay where they are: one
 working slice is one axial slice of the scan, so lesion-free slices and predictions need no interpolation
 through the plane. For BraTS (240 x 240 x 155 at 1 mm) the default window is the whole field, 1.875 mm a pixel.
 Other windows and kernels are options (ambiguity A17); all of them can be inverted, because the grid records its choice.
@@ -21,6 +21,7 @@ from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
 from semcycle.volume import Volume, from_ras, ras_spacing, to_ras
 
 Window: TypeAlias = Literal["mm", "scan", "brain"]
+Centre: TypeAlias = Literal["field", "brain"]
 Kernel: TypeAlias = Literal["area", "cubic"]
 Labels: TypeAlias = Literal["area", "nearest"]
 
@@ -98,6 +99,7 @@ def fit_grid(
     pixel_mm: float,
     *,
     window: Window = "mm",
+    centre: Centre = "field",
     kernel: Kernel = "area",
     labels: Labels = "area",
 ) -> WorkingGrid:
@@ -110,6 +112,7 @@ def fit_grid(
         pixel_mm: Side of a pixel in mm where the window is ``mm``.
         window: ``mm``: pixels of a fixed size, so that a head keeps its size; ``scan``: the longer side of the field of
             view becomes the window; ``brain``: the longer side of the brain's box does.
+        centre: What the window is centred on; always the brain where the window is ``brain``.
         kernel: Of intensities.
         labels: Of masks.
 
@@ -134,7 +137,7 @@ def fit_grid(
                 "check the voxel size in the header and the brain mask"
             )
             raise GeometryError(msg)
-        centred = (low + high - side) / 2 if window == "brain" else (field - side) / 2
+        centred = (low + high - side) / 2 if "brain" in (window, centre) else (field - side) / 2
         starts.append(float(np.clip(centred, high - side, low)))
     affine = volume.affine.tolist()
     return WorkingGrid(volume.shape, affine, size, pixel_mm, (starts[0], starts[1]), kernel, labels)

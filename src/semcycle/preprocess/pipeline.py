@@ -22,7 +22,7 @@ from semcycle.preprocess.brain_mask import (
     stripped_brain_mask,
 )
 from semcycle.preprocess.denoise import smooth_by_curvature
-from semcycle.preprocess.geometry import Kernel, Labels, Window, WorkingGrid, fit_grid
+from semcycle.preprocess.geometry import Centre, Kernel, Labels, Window, WorkingGrid, fit_grid
 from semcycle.preprocess.intensity import IntensityScale, fit_scale, match_histogram
 from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
 from semcycle.volume import Volume
@@ -41,6 +41,9 @@ class PreprocessSettings(Config):
     """What the slices show (A17). ``mm``: pixels of ``pixel_mm``, so that a head keeps its size from scanner to
     scanner; ``scan``: the longer side of the scan's field of view fills the slice; ``brain``: the longer side of the
     brain's box does."""
+    centre: Centre = "field"
+    """What the slices are centred on where ``window`` is not ``brain`` (A17): the scan's field of view, or ``brain``, so
+    that air cropped away around it changes nothing."""
     resampling: Kernel = "area"
     """How images and tissue maps become slices (A17): ``area`` averages over a pixel; ``cubic`` reads the cubic spline
     at its centre, without smoothing before, and cuts the overshoot, as Baur's code does."""
@@ -105,10 +108,11 @@ class PreprocessSettings(Config):
     def differences(self, other: PreprocessSettings) -> list[str]:
         """Settings in which slices prepared with the two differ, as ``size 96, not 128``.
 
-        The window of slices and the choice of labels are left out: they change which slices there are and what counts
-        as lesion, not what a method sees.
+        The window of slices, the choice of labels and the centre are left out: they change which slices there are, what
+        counts as lesion and where in a slice the brain lies, not what a method sees of it.
         """
-        ours, theirs = (one.model_dump(mode="json", exclude={"slices", "lesion_labels"}) for one in (self, other))
+        left_out = {"slices", "lesion_labels", "centre"}
+        ours, theirs = (one.model_dump(mode="json", exclude=left_out) for one in (self, other))
         return [f"{name} {ours[name]}, not {theirs[name]}" for name in ours if ours[name] != theirs[name]]
 
 
@@ -197,6 +201,7 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
         settings.size,
         settings.pixel_mm,
         window=settings.window,
+        centre=settings.centre,
         kernel=settings.resampling,
         labels=settings.labels,
     )

@@ -24,9 +24,10 @@ and the settings, and appears last: a store without it is unfinished.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from semcycle.errors import StoreError
+from semcycle.errors import StoreError, error_line, shorten
 from semcycle.files import file_hash, object_hash, read_json, write_bytes, write_json
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.preprocess.quantiles import ScanQuantiles
@@ -175,8 +176,12 @@ class SliceStore:
                 raise StoreError(msg)
             self.settings: dict[str, Any] = manifest["settings"]
             self._cases: dict[str, dict[str, Any]] = manifest["cases"]
-        except (ValueError, KeyError) as error:
-            msg = f"{path}: expected a store manifest, got a damaged file ({error}); prepare the store again"
+            for case_id, summary in self._cases.items():
+                _check_summary(case_id, summary)
+            self._preprocess = PreprocessSettings.model_validate(self.settings["preprocess"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = error_line(error)[:160]
+            msg = f"{path}: expected a store manifest, got a damaged file ({reason}); prepare the store again"
             raise StoreError(msg) from error
         self.hash = object_hash([self.settings, {name: case["sha256"] for name, case in self._cases.items()}])
         self._checked: set[str] = set()
@@ -189,7 +194,7 @@ class SliceStore:
     @property
     def preprocess(self) -> PreprocessSettings:
         """How its scans were prepared; settings that are newer than the store have their defaults."""
-        return PreprocessSettings.model_validate(self.settings["preprocess"])
+        return self._preprocess
 
     @property
     def has_tissue(self) -> bool:
@@ -235,6 +240,17 @@ class SliceStore:
         return CaseSlices(record, **{name: np.memmap(path, *layout) for name, layout in arrays.items()})
 
 
+def _check_summary(case_id: str, summary: Any) -> None:
+    """Refuse a manifest's entry that is none."""
+    kinds = {"sha256": str, "subject": str, "group": str, "slices": int, "lesion_free_slices": int, "flags": list}
+    kinds |= {"brain_ml": int | float, "lesion_ml": int | float}  # type: ignore[dict-item]
+    wrong = [name for name, kind in kinds.items() if not isinstance(summary[name], kind)]
+    wrong += ["flags"] * (not all(isinstance(flag, str) for flag in summary["flags"]))
+    if wrong or Path(case_id).name != case_id:
+        msg = f"{', '.join(wrong) or 'the name'} of case {shorten(case_id)} is wrong"
+        raise ValueError(msg)
+
+
 def check_alike(first: SliceStore, other: SliceStore) -> None:
     """Refuse two stores whose scans were prepared differently; their windows of slices may differ.
 
@@ -245,6 +261,19 @@ def check_alike(first: SliceStore, other: SliceStore) -> None:
         shown = "; ".join(differing)
         msg = f"{other.folder}: expected a store prepared like {first.folder}, got {shown}; prepare it again"
         raise StoreError(msg)
+
+
+def _check_layout(arrays: Mapping[str, tuple[Any, ...]], length: int) -> None:
+    """Refuse tensors that a case file does not have, or that reach beyond it."""
+    known = {field.name for field in fields(CaseSlices)} - {"record"}
+    needed = known - {*OPTIONAL, "quantiles"}
+    ends = [
+        start + math.prod(shape) * np.dtype(kind).itemsize if min((start, *shape)) >= 0 else -1
+        for kind, _, start, shape in arrays.values()
+    ]
+    if not needed <= arrays.keys() <= known or min(ends) < 0 or max(ends) > length:
+        msg = "tensors that are missing, unknown or longer than the file"
+        raise ValueError(msg)
 
 
 def _header(path: Path) -> tuple[CaseRecord, dict[str, tuple[Any, ...]]]:
@@ -266,7 +295,17 @@ def _header(path: Path) -> tuple[CaseRecord, dict[str, tuple[Any, ...]]]:
             name: (_NUMPY[entry["dtype"]], "r", start + entry["data_offsets"][0], tuple(entry["shape"]))
             for name, entry in header.items()
         }
-    except (OSError, struct.error, ValueError, KeyError, TypeError) as error:
+        _check_layout(arrays, path.stat().st_size)
+    except (
+        OSError,
+        struct.error,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+    ) as error:
         msg = f"{path}: expected a case file of a slice store, got a damaged one ({error}); prepare the store again"
         raise StoreError(msg) from error
     return record, arrays

@@ -40,6 +40,10 @@ def read_split(path: Path) -> Split:
     """
     try:
         content = read_json(path)
+        for side in ("train", "test"):
+            if not isinstance(content[side], list) or not all(isinstance(case, str) for case in content[side]):
+                msg = f"{side} is no list of names"
+                raise TypeError(msg)
         return Split(sorted(content["train"]), sorted(content["test"]), content.get("origin"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f'{path}: expected a split file {{"train": [cases], "test": [cases]}}, got something else ({error})'

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
-from semcycle.errors import CheckpointError
+from semcycle.errors import CheckpointError, error_line
 from semcycle.files import read_json, write_bytes, write_json
 from semcycle.methods.base import Method
 from semcycle.preprocess.pipeline import PreprocessSettings
@@ -109,14 +109,26 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
             raise CheckpointError(msg)
         recipe = parse_recipe(record["recipe"], str(folder / RECORD))
         preprocess = PreprocessSettings.model_validate(record["store"]["settings"]["preprocess"])
-    except (ValueError, KeyError) as error:
-        msg = f"{folder / RECORD}: expected the record of a run, got a damaged file ({error}); train it again"
+        _check_record(record)
+    except (ValueError, KeyError, TypeError) as error:
+        reason = error_line(error)[:160]
+        msg = f"{folder / RECORD}: expected the record of a run, got a damaged file ({reason}); train it again"
         raise CheckpointError(msg) from error
     method = recipe.build()
     load_weights(method, folder / WEIGHTS)
     # measured (benchmarks/inference.py): 1.4 times as fast on a CPU
     method.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out
     return Checkpoint(folder, recipe, preprocess, record, method.eval(), Calibration.load(folder))
+
+
+def _check_record(record: dict[str, Any]) -> None:
+    """Refuse a record whose parts, where they are there, are not what the rest of the code takes them for."""
+    kinds = {"fingerprint": str, "train_cases": list, "validation_cases": list, "subjects": list, "start": str}
+    wrong = [name for name, kind in kinds.items() if name in record and not isinstance(record[name], kind)]
+    lists = [record.get(name, []) for name, kind in kinds.items() if kind is list and name not in wrong]
+    if wrong or "fingerprint" not in record or not all(isinstance(case, str) for names in lists for case in names):
+        msg = f"{', '.join(wrong) or 'fingerprint or a list of names'} is not what a run records"
+        raise ValueError(msg)
 
 
 def load_weights(method: Method[Any], path: Path) -> None:

@@ -10,11 +10,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semcycle.config import Config
-from semcycle.errors import RecipeError
+from semcycle.errors import RecipeError, shorten
 from semcycle.methods import METHODS, method_class
 from semcycle.methods.base import Method
 from semcycle.training.shipped import recipe_folder, shipped_recipes
 from semcycle.training.slices import SliceSettings
+
+MAX_BYTES = 1 << 15
+"""Of a recipe; the longest shipped one has 1142."""
 
 
 class TrainingSettings(Config):
@@ -70,6 +73,17 @@ class Recipe(Config):
         return content | {"method": method}
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without references from one place to another, which can blow a short file up to any size."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            msg = f"a reference in line {mark.line + 1}; write the value out"
+            raise yaml.YAMLError(msg)
+        return super().compose_node(parent, index)
+
+
 def parse_recipe(content: Any, where: str, name: str = "") -> Recipe:
     """Check the content of a recipe.
 
@@ -81,14 +95,18 @@ def parse_recipe(content: Any, where: str, name: str = "") -> Recipe:
     Raises:
         RecipeError: Unknown key (the nearest right one is named), wrong type or value, unknown method.
     """
-    if not isinstance(content, dict) or not isinstance(content.get("method"), dict):
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("method"), dict)
+        or not all(isinstance(key, str) for key in (*content, *content["method"]))
+    ):
         msg = f"{where}: expected a recipe with a `method:` section, got something else; see recipes/ for examples"
         raise RecipeError(msg)
     method = dict(content["method"])
     method_name = method.pop("name", None)
-    if method_name not in METHODS:
-        hint = _nearest(str(method_name), list(METHODS))
-        msg = f"{where}: expected method.name to be one of {', '.join(METHODS)}, got {method_name!r}{hint}"
+    if not isinstance(method_name, str) or method_name not in METHODS:
+        hint = _nearest(str(method_name)[:80], list(METHODS))
+        msg = f"{where}: expected method.name to be one of {', '.join(METHODS)}, got {shorten(method_name)}{hint}"
         raise RecipeError(msg)
     settings = method_class(method_name).Settings
     rest = {"name": name, **{key: value for key, value in content.items() if key != "method"}}
@@ -120,9 +138,13 @@ def load_recipe(path: str | Path) -> Recipe:
             raise RecipeError(msg)
         file = shipped
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"{file}: expected YAML, got something else ({' '.join(str(error).split())[:160]})"
+        if file.stat().st_size > MAX_BYTES:
+            msg = f"{file}: expected a recipe of at most {MAX_BYTES:,} bytes, got {file.stat().st_size:,}"
+            raise RecipeError(msg)
+        content = yaml.load(file.read_text(encoding="utf-8"), _PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = "too many levels" if isinstance(error, RecursionError) else " ".join(str(error).split())[:160]
+        msg = f"{file}: expected YAML, got something else ({reason})"
         raise RecipeError(msg) from error
     return parse_recipe(content, str(file), file.stem)
 
@@ -137,7 +159,7 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str, prefix:
         if model is Recipe:
             known = [name for name in known if name != "method_name"] if len(location) == 1 else known
         return f"{where}: unknown key {key!r}{_nearest(location[-1], known)}; known here: {', '.join(known)}"
-    return f"{where}: {key}: {problem['msg']}, got {problem.get('input')!r}"
+    return f"{where}: {key}: {problem['msg']}, got {shorten(problem.get('input'))}"
 
 
 def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
