@@ -39,10 +39,18 @@ def progress_over(what: str, total: int) -> Iterator[Callable[[str], None]]:
     with make_progress() as progress:
         task = progress.add_task(what, total=total, note="")
 
+        done = 0
+
         def advance(name: str) -> None:
+            nonlocal done
+            done += 1
             progress.update(task, advance=1, note=name)
 
-        yield advance
+        try:
+            yield advance
+        except (KeyboardInterrupt, SystemExit):
+            err.print(f"{what}: stopped after {done} of {total}")
+            raise
 
 
 def describe_losses(losses: Mapping[str, float]) -> str:

@@ -120,7 +120,9 @@ def error_line(error: Exception) -> str:
 
 def shorten(value: object) -> str:
     """A value for a message: as Python writes it, at most 80 characters."""
-    text = reprlib.Repr(maxstring=80, maxother=80, maxlevel=2).repr(value)
+    short = reprlib.Repr()
+    short.maxstring, short.maxother, short.maxlevel = 80, 80, 2
+    text = short.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

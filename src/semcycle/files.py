@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import math
 import os
+import re
 import secrets
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from semcycle.errors import Failure, LayoutError
 from semcycle.spreadsheet import defuse_cell, restore_cell
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 VERSION = version("semcycle")
 """Of the installed package; written into stores, runs and predictions."""
@@ -25,27 +34,86 @@ MAX_JSON = 1 << 28
 _MAX_DEPTH = 64
 
 
+_DAY_S = 86_400
+_PART = re.compile(r"\..+\.(\d+-[0-9a-f]{8}|[0-9a-z_]{8})\.part")
+"""Names of temporary files, of this version and of older ones."""
+_swept: set[Path] = set()
+"""Folders that this process has looked through."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+"""Errors of a full disk, a used-up quota, and a limit on a file's size."""
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically: temporary file beside it, fsync, rename.
+
+    The first write into a folder removes what killed processes left there. A temporary file is locked by its writer,
+    so that those of a living one, on this machine or another that shares the folder, are not taken for left ones.
 
     Args:
         path: Where the file shall stand; its folder is made.
         content: All of it.
 
     Raises:
-        OSError: The disk is full or the folder is not writable; an older file is left as it was.
+        OSError: The disk is full or the folder is not writable; the file is named, and an older one left as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     name = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        with name.open("xb") as part:  # with the permissions that the user's umask leaves
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in _swept:
+            _swept.add(path.parent)
+            sweep(path.parent)
+        with _open_locked(name) as part:
             part.write(content)
             part.flush()
             os.fsync(part.fileno())
-        name.replace(path)
-    except BaseException:
+            if fcntl:
+                name.replace(path)  # still locked
+        if not fcntl:
+            name.replace(path)
+    except BaseException as error:
         name.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # a failed write names no file, others the temporary one
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed; where files cannot be locked, those of a day ago."""
+    for part in folder.glob(".*.part"):
+        if _PART.fullmatch(part.name):
+            with suppress(OSError):
+                if fcntl is None:
+                    if time.time() - part.stat().st_mtime > _DAY_S:
+                        part.unlink()
+                    continue
+                with part.open("rb") as stream:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    part.unlink(missing_ok=True)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder is missing or holds nothing but temporary files, once those of killed processes are gone."""
+    if not folder.is_dir():
+        return not folder.exists()
+    sweep(folder)
+    return all(_PART.fullmatch(path.name) for path in folder.iterdir())
+
+
+def _open_locked(name: Path) -> BinaryIO:
+    """Make a temporary file, with the permissions that the user's umask leaves, and lock it."""
+    while True:
+        part = name.open("xb")
+        try:
+            if fcntl is None:
+                return part
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(part, fcntl.LOCK_EX)
+            if os.fstat(part.fileno()).st_nlink:
+                return part
+        except BaseException:
+            part.close()
+            raise
+        part.close()  # another process swept it away before it was locked
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from semcycle.prediction.folder import PredictSettings, predict_files
+from semcycle.prediction.prior import HealthyPrior
 from semcycle.training.calibration import Threshold
-from semcycle.training.checkpoint import load_checkpoint
+from semcycle.training.checkpoint import load_checkpoint, pack_state
 
 OLD = Path(__file__).parent / "f4e7b19"
 SETTINGS = PredictSettings("literal", Threshold("given", 0.35, "given by the user"))
@@ -58,3 +59,23 @@ def test_scans_that_f4e7b19_finished_stay_finished(model, tmp_path):
     assert predict_files({"ball": OLD / "ball.nii.gz"}, model, out, SETTINGS) == []
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")} == before
     assert (out / "summary.csv").read_text() == (OLD / "predictions/summary.csv").read_text()
+
+
+@pytest.mark.parametrize("change", ["weights", "prior", "preset"])
+def test_scans_of_another_model_are_done_again(tmp_path, change):
+    folder, out = shutil.copytree(OLD / "model", tmp_path / "model"), tmp_path / "out"
+    scans, settings = {"ball": OLD / "ball.nii.gz"}, SETTINGS
+    assert predict_files(scans, load_checkpoint(folder), out, settings) == []
+    before = (out / "ball_anomaly.nii.gz").stat().st_mtime_ns
+    assert predict_files(scans, load_checkpoint(folder), out, settings) == []
+    assert (out / "ball_anomaly.nii.gz").stat().st_mtime_ns == before
+    if change == "weights":
+        state = load_checkpoint(folder).method.state_dict()
+        (folder / "model.safetensors").write_bytes(pack_state({name: tensor * 0.9 for name, tensor in state.items()}))
+    elif change == "prior":
+        ones = np.ones((2, 4, 1), np.float32)
+        HealthyPrior(ones, ones, "literal").save(folder)
+    else:
+        settings = PredictSettings("smooth", SETTINGS.threshold)
+    assert predict_files(scans, load_checkpoint(folder), out, settings) == []
+    assert (out / "ball_anomaly.nii.gz").stat().st_mtime_ns > before

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from pathlib import Path
 
 # Before numpy and torch are loaded. Their threads wait for each other by spinning: with another busy process on the
 # machine that cost predict 53 CPU seconds instead of 13. numpy multiplies only small matrices here, and torch's threads
@@ -40,6 +41,11 @@ from semcycle.cli.options import Version
 from semcycle.cli.settings import AugmentationCommand, PostProcessingCommand, PreprocessCommand
 from semcycle.console import err
 from semcycle.errors import SemcycleError, error_line
+from semcycle.files import NO_ROOM
+from semcycle.processes import end_on_signals
+
+INTERRUPTED = (129, 130, 143)
+"""Exit codes after SIGHUP, Ctrl-C and SIGTERM."""
 
 app = typer.Typer(
     add_completion=False,
@@ -79,6 +85,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # letters that the terminal lacks end no run
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
+    end_on_signals()
     try:
         app(standalone_mode=True)
     except SemcycleError as error:
@@ -90,9 +97,13 @@ def main() -> None:
         if debug:
             raise
         name = error.filename or "file system"
-        name = error.filename or "file system"
-        err.print(f"error: {error_line(OSError(f'{name}: {error.strerror or error}'))}")
+        remedy = ""
+        if error.errno in NO_ROOM:
+            remedy = f"; free some in {Path(name).parent} and run the same again: what is finished is kept"
+        err.print(f"error: {error_line(OSError(f'{name}: {error.strerror or error}{remedy}'))}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("interrupted; what was finished is kept")
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as end:
+        code = 130 if isinstance(end, KeyboardInterrupt) else end.code  # typer turns Ctrl-C into exit code 130
+        if code in INTERRUPTED:
+            err.print("interrupted; finished files are kept, the same command does the rest (train: add --resume)")
+        sys.exit(code)

@@ -17,8 +17,9 @@ from semcycle.files import VERSION, file_hash, object_hash, write_failures
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.prediction.records import join_records, read_listed, read_record, write_record
 from semcycle.prediction.scans import printable_name
-from semcycle.training.calibration import Threshold
+from semcycle.training.calibration import PRIOR, Threshold
 from semcycle.training.checkpoint import Checkpoint
+from semcycle.training.shipped import WEIGHTS
 from semcycle.volume import image_files, load_mask, load_volume, save_volume
 
 VERSIONS = {"semcycle": VERSION, "torch": torch.__version__, "numpy": np.__version__}
@@ -71,7 +72,7 @@ def predict_files(
     Returns:
         Scans that failed, also in ``failures.csv``; the others are done.
     """
-    how = _settings_hash(checkpoint, settings)
+    how, model = _settings_hash(checkpoint, settings), _model_hash(checkpoint)
     head, failures, listed = _head(checkpoint, settings), list[Failure](), read_listed(out)
     try:
         for name, path in scans.items():
@@ -82,7 +83,7 @@ def predict_files(
                 files_of_scan.append(mask)
                 content = _content_hash(path, mask)
                 before = read_record(out, name, listed)
-                if overwrite or not _is_done(before, content, how, pages=draw is not None):
+                if overwrite or not _is_done(before, content, how, model, pages=draw is not None):
                     volume = load_volume(path)
                     prediction = predict_volume(
                         checkpoint,
@@ -94,7 +95,8 @@ def predict_files(
                     )
                     if before:
                         write_record(out, head, {"name": name})  # from here on its files are old and new
-                    record = {"name": name, "content": content, "how": how, **_describe(prediction, checkpoint, path)}
+                    record: dict[str, Any] = {"name": name, "content": content, "how": how, "weights": model}
+                    record |= _describe(prediction, checkpoint, path)
                     files = _write(prediction, out, name)
                     record["seconds"] = round(time.perf_counter() - started, 2)
                     files += draw(prediction, out, name, record) if draw else []
@@ -123,6 +125,12 @@ def _settings_hash(checkpoint: Checkpoint, settings: PredictSettings) -> str:
     return object_hash([checkpoint.record["fingerprint"], preset, cut, settings.tta, *filter(None, carried)])
 
 
+def _model_hash(checkpoint: Checkpoint) -> str:
+    """Of the files that scores are made with: the run record's fingerprint says what was trained, not what came out."""
+    files = [checkpoint.folder / WEIGHTS, checkpoint.folder / PRIOR]
+    return object_hash([file_hash(file) if file.is_file() else None for file in files])
+
+
 def _content_hash(path: Path, mask: Path | None) -> str:
     """Of all files that a scan, and its mask, consist of.
 
@@ -139,9 +147,14 @@ def _content_hash(path: Path, mask: Path | None) -> str:
     return hashes[0] if len(hashes) == 1 else object_hash(hashes)
 
 
-def _is_done(record: Mapping[str, Any] | None, content: str, how: str, *, pages: bool) -> bool:
-    """Whether a scan was predicted from the same content in the same way, with its pages where they are wanted."""
+def _is_done(record: Mapping[str, Any] | None, content: str, how: str, model: str, *, pages: bool) -> bool:
+    """Whether a scan was predicted from the same content in the same way, with its pages where they are wanted.
+
+    Records of older versions do not name the weights; theirs are taken to be the same.
+    """
     if record is None or record.get("content") != content or record.get("how") != how:
+        return False
+    if record.get("weights", model) != model:
         return False
     return bool(record.get("pages")) or not pages
 

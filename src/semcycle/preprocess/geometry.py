@@ -1,8 +1,8 @@
 """Geometry: from a scan's own grid to axial working slices, and back.
 
 The working grid is a square window of ``size`` pixels of ``pixel_mm`` in the axial plane, centred on the
-scan's field of view and shifted no further than needed to hold the brain, or centred on the brain. Slices stay where they are: one
-working slice is one axial slice of the scan, so lesion-free slices and predictions need no interpolation
+scan's field of view and shifted no further than needed to hold the brain, or centred on the brain. Slices stay where
+they are: one working slice is one axial slice of the scan, so lesion-free slices and predictions need no interpolation
 through the plane. For BraTS (240 x 240 x 155 at 1 mm) the default window is the whole field, 1.875 mm a pixel.
 Other windows and kernels are options (ambiguity A17); all of them can be inverted, because the grid records its choice.
 """

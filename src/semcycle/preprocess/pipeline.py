@@ -42,8 +42,8 @@ class PreprocessSettings(Config):
     scanner; ``scan``: the longer side of the scan's field of view fills the slice; ``brain``: the longer side of the
     brain's box does."""
     centre: Centre = "field"
-    """What the slices are centred on where ``window`` is not ``brain`` (A17): the scan's field of view, or ``brain``, so
-    that air cropped away around it changes nothing."""
+    """What the slices are centred on where ``window`` is not ``brain`` (A17): the scan's field of view, or ``brain``,
+    so that air cropped away around it changes nothing."""
     resampling: Kernel = "area"
     """How images and tissue maps become slices (A17): ``area`` averages over a pixel; ``cubic`` reads the cubic spline
     at its centre, without smoothing before, and cuts the overshoot, as Baur's code does."""

@@ -20,6 +20,7 @@ from pydantic import Field
 from semcycle.config import Config
 from semcycle.errors import SemcycleError, StoreError
 from semcycle.files import VERSION, object_hash
+from semcycle.store.claim import claim_new_folder
 from semcycle.store.slice_store import (
     CaseRecord,
     CaseSlices,
@@ -97,9 +98,14 @@ def augment_stores(
             "list"
         )
         raise StoreError(msg)
-    if folder.exists() and any(folder.iterdir()):
-        msg = f"{folder}: expected an empty folder, got one with files; choose another --out"
-        raise StoreError(msg)
+    described = {
+        "cohort": "+".join(str(store.settings["cohort"]) for store in stores),
+        "preprocess": preprocess,
+        "tissue": {str(store.settings["cohort"]): store.settings["tissue"] for store in stores},
+        "augmentation": settings.model_dump(mode="json"),
+        "made of": [store.hash for store in stores],
+    }
+    claim_new_folder(folder, described)
     records: list[CaseRecord] = []
     for case_id in chosen:
         case = known[case_id].load(case_id)
@@ -116,13 +122,6 @@ def augment_stores(
             write_case(folder, replace(made, record=record))
             records.append(record)
         progress(case_id)
-    described = {
-        "cohort": "+".join(str(store.settings["cohort"]) for store in stores),
-        "preprocess": preprocess,
-        "tissue": {str(store.settings["cohort"]): store.settings["tissue"] for store in stores},
-        "augmentation": settings.model_dump(mode="json"),
-        "made of": [store.hash for store in stores],
-    }
     write_manifest(folder, described, records, VERSION)
     return SliceStore(folder)
 

@@ -8,10 +8,8 @@ it and no loss counts it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +19,10 @@ from semcycle.config import Config
 from semcycle.errors import StoreError
 from semcycle.files import VERSION, object_hash
 from semcycle.preprocess.pipeline import PreprocessSettings
+from semcycle.processes import open_pool
 from semcycle.store.anomalies.drawing import DrawingSettings, draw_anomalies
 from semcycle.store.anomalies.shapes import Pattern, read_patterns
+from semcycle.store.claim import claim_new_folder
 from semcycle.store.slice_store import CaseRecord, CaseSlices, SliceStore, voxel_size, write_case, write_manifest
 
 
@@ -79,17 +79,9 @@ def paste_stores(
         names = ", ".join(str(store.folder) for store in stores)
         msg = f"expected cases of {names}, got {unknown[0]!r}; correct the list"
         raise StoreError(msg)
-    if folder.exists() and any(folder.iterdir()):
-        msg = f"{folder}: expected an empty folder, got one with files; choose another --out"
-        raise StoreError(msg)
-    folder.mkdir(parents=True, exist_ok=True)
     strokes = read_patterns(Path(settings.strokes), settings.leave_out) if settings.strokes else []
     plaques = read_patterns(Path(settings.plaques), settings.leave_out) if settings.plaques else []
     paste = partial(_paste_case, folder=folder, settings=settings, strokes=strokes, plaques=plaques)
-    records: list[CaseRecord] = []
-    for case_id, made in _run(paste, [(known[case].folder, case) for case in chosen], workers):
-        records += made
-        progress(case_id)
     described = {
         "cohort": "+".join(str(store.settings["cohort"]) for store in stores),
         "preprocess": preprocess,
@@ -98,6 +90,11 @@ def paste_stores(
         | {"strokes": len(strokes), "plaques": len(plaques)},
         "made of": [store.hash for store in stores],
     }
+    claim_new_folder(folder, described)
+    records: list[CaseRecord] = []
+    for case_id, made in _run(paste, [(known[case].folder, case) for case in chosen], workers):
+        records += made
+        progress(case_id)
     write_manifest(folder, described, records, VERSION)
     return SliceStore(folder)
 
@@ -108,7 +105,7 @@ def _run(
     if workers == 1:
         yield from map(paste, jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with open_pool(workers) as pool:
         yield from pool.map(paste, jobs)
 
 

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.cohorts.base import Case, Listing, files_of_case
 from semcycle.errors import Failure, StoreError, catch_failure
-from semcycle.files import VERSION, file_hash, object_hash, read_json, write_failures, write_json
+from semcycle.files import VERSION, file_hash, object_hash, write_failures
 from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
 from semcycle.preprocess.quantiles import scan_quantiles
-from semcycle.store.slice_store import MANIFEST, CaseRecord, CaseSlices, read_record, write_case, write_manifest
+from semcycle.processes import open_pool
+from semcycle.store.claim import claim_folder
+from semcycle.store.slice_store import CaseRecord, CaseSlices, read_whole, write_case, write_manifest
 from semcycle.tissue.base import TissueProvider
 from semcycle.tissue.plausibility import tissue_quality
 from semcycle.types import SliceMask, VoxelMask
 from semcycle.volume import Volume, labels_inside, load_like, load_mask, load_volume, to_ras
 
-SETTINGS = "settings.json"
-"""Written first, so that an unfinished store is never continued with other settings."""
-
-Job = tuple[Case, Path, PreprocessSettings, TissueProvider | None]
+Job = tuple[Case, Path, PreprocessSettings, TissueProvider | None, str | None]
 """Arguments of :func:`prepare_case`."""
 
 
@@ -62,10 +59,10 @@ def prepare_store(
         "preprocess": settings.identity(),
         "tissue": tissue.describe() if tissue else {"provider": "none"},
     }
-    _claim_folder(folder, description)
+    hashes = claim_folder(folder, description)
     failures = list(listing.failures)
     records: list[CaseRecord] = []
-    jobs: Iterator[Job] = ((case, folder, settings, tissue) for case in listing.cases)
+    jobs: Iterator[Job] = ((case, folder, settings, tissue, hashes.get(case.case_id)) for case in listing.cases)
     for case, outcome in _run(jobs, workers):
         if isinstance(outcome, CaseRecord):
             records.append(outcome)
@@ -82,8 +79,21 @@ def prepare_store(
     return failures
 
 
-def prepare_case(case: Case, folder: Path, settings: PreprocessSettings, tissue: TissueProvider | None) -> CaseRecord:
-    """Prepare one case and write its file, unless it is there already.
+def prepare_case(
+    case: Case,
+    folder: Path,
+    settings: PreprocessSettings,
+    tissue: TissueProvider | None,
+    listed: str | None = None,
+) -> CaseRecord:
+    """Prepare one case and write its file, unless a whole one made of the same is there already.
+
+    Args:
+        case: The case.
+        folder: Of the store.
+        settings: Geometry and intensity.
+        tissue: Provider of tissue maps.
+        listed: Hash of the case's file in the manifest of a finished store.
 
     Raises:
         SemcycleError: The case is unusable; the message names the file.
@@ -98,7 +108,7 @@ def prepare_case(case: Case, folder: Path, settings: PreprocessSettings, tissue:
     source = _fingerprint(case, settings, tissue)
     if path.is_file():
         try:
-            record = read_record(path)
+            record = read_whole(path, listed)
         except StoreError:
             record = None
         if record and record.source == source:
@@ -180,51 +190,14 @@ def _fingerprint(case: Case, settings: PreprocessSettings, tissue: TissueProvide
     return object_hash([settings.identity(), described, case.subject, case.group, hashes])
 
 
-def _claim_folder(folder: Path, description: dict[str, Any]) -> None:
-    """Refuse a folder with a store of other settings; otherwise note ours and mark the store unfinished."""
-    note = folder / SETTINGS
-    if note.is_file():
-        try:
-            found = read_json(note)
-        except ValueError:
-            found = {}
-        if found != description:
-            differing = _differences(found, description)
-            msg = (
-                f"{folder}: expected an empty folder or a store with the same settings, got one made with other "
-                f"settings ({differing}); choose another --out or remove it"
-            )
-            raise StoreError(msg)
-    elif folder.exists() and any(folder.iterdir()):
-        msg = f"{folder}: expected an empty folder or a slice store, got other files; choose another --out"
-        raise StoreError(msg)
-    write_json(note, description)
-    (folder / MANIFEST).unlink(missing_ok=True)
-
-
-def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Name the settings that differ: ``size 96, now 128``."""
-
-    def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for key, value in content.items():
-            flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        return flat
-
-    old, new = flatten(found), flatten(wanted)
-    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    return ", ".join(f"{key} {old.get(key)}, now {new.get(key)}" for key in keys)
-
-
 def _run(jobs: Iterator[Job], workers: int) -> Iterator[tuple[Case, CaseRecord | str]]:
     """Prepare cases in this process, or in several; yields a record or the reason of a failure."""
     if workers <= 1:
         for job in jobs:
             yield job[0], _attempt(*job)
         return
-    context = multiprocessing.get_context("spawn")  # torch threads of the parent do not survive a fork
     left: list[Job] = []
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with open_pool(workers) as pool:
         pending = {pool.submit(_attempt, *job): job for job in jobs}
         for future in as_completed(pending):
             try:
@@ -232,7 +205,7 @@ def _run(jobs: Iterator[Job], workers: int) -> Iterator[tuple[Case, CaseRecord |
             except BrokenProcessPool:
                 left.append(pending[future])
     for job in left:  # one of them ended its process, which ends a pool: now each has a pool of its own
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
+        with open_pool(1) as pool:
             try:
                 outcome = pool.submit(_attempt, *job).result()
             except BrokenProcessPool:
@@ -240,8 +213,10 @@ def _run(jobs: Iterator[Job], workers: int) -> Iterator[tuple[Case, CaseRecord |
         yield job[0], outcome
 
 
-def _attempt(case: Case, folder: Path, settings: PreprocessSettings, tissue: TissueProvider | None) -> CaseRecord | str:
+def _attempt(
+    case: Case, folder: Path, settings: PreprocessSettings, tissue: TissueProvider | None, listed: str | None
+) -> CaseRecord | str:
     failures: list[Failure] = []
     with catch_failure(case.case_id, failures):
-        return prepare_case(case, folder, settings, tissue)
+        return prepare_case(case, folder, settings, tissue, listed)
     return failures[0].reason

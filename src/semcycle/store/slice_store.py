@@ -23,6 +23,7 @@ and the settings, and appears last: a store without it is unfinished.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import struct
@@ -109,7 +110,8 @@ def write_case(folder: Path, case: CaseSlices) -> Path:
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     # one metadata entry only: safetensors writes several in random order, and equal cases shall be equal bytes
     path = folder / f"{case.record.case_id}.safetensors"
-    write_bytes(path, save(arrays, {"case": json.dumps({"format": _FORMAT, "record": asdict(case.record)})}))
+    meta = {"format": _FORMAT, "record": asdict(case.record), "sha256": _array_hash(save(arrays))}
+    write_bytes(path, save(arrays, {"case": json.dumps(meta)}))
     return path
 
 
@@ -127,6 +129,29 @@ def read_record(path: Path) -> CaseRecord:
         StoreError: The file is damaged or of another format.
     """
     return _header(path)[0]
+
+
+def read_whole(path: Path, listed: str | None = None) -> CaseRecord:
+    """Read the record of a case file of which every byte is as it was written.
+
+    Args:
+        path: The file.
+        listed: Its hash in a manifest; without, the hash in the file is compared, which older versions did not write.
+
+    Raises:
+        StoreError: The file is damaged, or cannot be told to be whole.
+    """
+    record = read_record(path)
+    if listed is not None:
+        whole = file_hash(path) == listed
+    else:
+        content = path.read_bytes()
+        header = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
+        whole = json.loads(header["__metadata__"]["case"]).get("sha256") == _array_hash(content)
+    if not whole:
+        msg = f"{path}: expected a whole case file, got one that is damaged or of an older version; prepare it again"
+        raise StoreError(msg)
+    return record
 
 
 def write_manifest(folder: Path, settings: Mapping[str, Any], records: Iterable[CaseRecord], version: str) -> None:
@@ -274,6 +299,11 @@ def _check_layout(arrays: Mapping[str, tuple[Any, ...]], length: int) -> None:
     if not needed <= arrays.keys() <= known or min(ends) < 0 or max(ends) > length:
         msg = "tensors that are missing, unknown or longer than the file"
         raise ValueError(msg)
+
+
+def _array_hash(content: bytes) -> str:
+    """Of what stands behind the header of a safetensors file."""
+    return hashlib.sha256(content[8 + struct.unpack("<Q", content[:8])[0] :]).hexdigest()
 
 
 def _header(path: Path) -> tuple[CaseRecord, dict[str, tuple[Any, ...]]]:

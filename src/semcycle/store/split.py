@@ -28,7 +28,19 @@ class Split:
     origin: Any = None
 
     def save(self, path: Path) -> None:
-        """Write ``{"origin": ..., "train": [...], "test": [...]}``."""
+        """Write ``{"origin": ..., "train": [...], "test": [...]}``.
+
+        Raises:
+            SplitError: Something else than a split stands there; it is left as it is.
+        """
+        if path.is_symlink() or path.exists():
+            try:
+                ours = path.is_file() and not path.is_symlink() and {"train", "test"} <= set(read_json(path))
+            except (OSError, ValueError, RecursionError):
+                ours = False
+            if not ours:
+                msg = f"{path}: expected a new file or an older split, got something else; choose another --out"
+                raise SplitError(msg)
         write_json(path, {"origin": self.origin, "train": self.train, "test": self.test})
 
 

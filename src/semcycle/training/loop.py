@@ -110,7 +110,6 @@ def train(
         progress.stage = take_over(run, reuse, method)
     stages = method.stages()
     log = TrainingLog(out, progress.rows)
-    selections: list[Selection] = []
     learner = _Learner(recipe, fabric, method, batches, observer if observer and fabric.is_global_zero else Observer())
     for number in range(progress.stage, len(stages)):
         stage, started = stages[number], time.perf_counter()
@@ -120,7 +119,6 @@ def train(
             method.to(fabric.device)
         first = progress.epoch if number == progress.stage else 0
         selection = Selection(out, recipe.training, stage, progress.rows)
-        selections.append(selection)
         for epoch in range(first + 1, stage.epochs + 1):
             if selection.exhausted:
                 break
@@ -132,17 +130,15 @@ def train(
             if fabric.is_global_zero:
                 log.add(entry)
                 spent = progress.seconds + time.perf_counter() - started
-                state = Progress(run.fingerprint, number, epoch, spent, log.rows)
-                save_progress(out, state, method, optimizers)
                 shown = _sample_batch(held_out or batches)
                 learner.observer.epoch_done(entry, shown, method.sample(stage.name, shown))
+                # last: a run killed before it does this epoch again, picture and all
+                save_progress(out, Progress(run.fingerprint, number, epoch, spent, log.rows), method, optimizers)
             fabric.barrier()
         selection.take_best(method)
         progress.seconds += time.perf_counter() - started
     if fabric.is_global_zero:
         finish_run(run, store, method, progress.seconds, device=str(fabric.device), processes=fabric.world_size)
-        for selection in selections:
-            selection.clean()
     fabric.barrier()
     return out
 

@@ -19,11 +19,12 @@ from safetensors.torch import load_file
 from torch.optim import Optimizer
 
 from semcycle.errors import CheckpointError
-from semcycle.files import VERSION, file_hash, object_hash, write_bytes
+from semcycle.files import VERSION, file_hash, object_hash, sweep, write_bytes
 from semcycle.methods.base import Method, Stage
 from semcycle.store.slice_store import SliceStore
 from semcycle.training.checkpoint import Checkpoint, load_checkpoint, pack_state, read_metadata, save_checkpoint
 from semcycle.training.recipe import Recipe
+from semcycle.training.selection import BEST
 from semcycle.training.shipped import WEIGHTS, find_model
 from semcycle.training.slices import used_cases
 
@@ -107,6 +108,7 @@ def claim_folder(run: Run, *, resume: bool) -> Progress | None:
                 "another --out"
             )
             raise CheckpointError(msg)
+        _drop_unfinished(folder)  # it may have been killed just before
         return None
     if (folder / RESUME).is_file():
         if not resume:
@@ -182,8 +184,15 @@ def finish_run(
         "processes": processes,
     }
     save_checkpoint(run.folder, method, record)
-    (run.folder / RESUME).unlink(missing_ok=True)
-    shutil.rmtree(run.folder / "slices", ignore_errors=True)
+    _drop_unfinished(run.folder)
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Remove what only an unfinished run needs, and what killed ones left."""
+    for path in (folder / RESUME, *folder.glob(BEST.format("*"))):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder / "slices", ignore_errors=True)
+    sweep(folder)
 
 
 @dataclass

@@ -13,6 +13,9 @@ from semcycle.methods.base import Method, Stage
 from semcycle.training.checkpoint import pack_state
 from semcycle.training.recipe import TrainingSettings
 
+BEST = "best-{}.safetensors"
+"""Name of a file with the best networks of a stage."""
+
 
 class Selection:
     """Follows a stage's held-out figure (``Stage.monitor``, the lower the better).
@@ -30,7 +33,7 @@ class Selection:
     def __init__(
         self, folder: Path, settings: TrainingSettings, stage: Stage, rows: Sequence[Mapping[str, Any]]
     ) -> None:
-        self._path = folder / f"best-{stage.name}.safetensors"
+        self._path = folder / BEST.format(stage.name)
         self._settings = settings
         self._stage = stage
         column = f"validation_{stage.monitor}"
@@ -61,10 +64,6 @@ class Selection:
         if self._settings.weights == "best" and self._path.is_file():
             tensors = load_file(self._path)
             method.load_state_dict({**method.state_dict(), **tensors})
-
-    def clean(self) -> None:
-        """Remove the file."""
-        self._path.unlink(missing_ok=True)
 
     def _state(self, method: Method[Any]) -> dict[str, Any]:
         modules = tuple(f"{name}." for player in self._stage.players.values() for name in player.modules)

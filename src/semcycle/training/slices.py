@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -246,11 +247,27 @@ class Batches:
         return self._tensors[name][torch.from_numpy(index).to(self.device)]
 
 
+_CHUNK = 1 << 20
 _FIELDS = {"image": np.float16, "brain": np.uint8, "valid": np.uint8}
 
 
 def _new_block(folder: Path, name: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
-    return np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+    """A mapped array whose space on disk is taken before it is used: on a full disk a write to a map is a bus error."""
+    path = folder / f"{name}.npy"
+    try:
+        block = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        size = path.stat().st_size
+        with path.open("r+b", buffering=0) as stream:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+            else:
+                for start in range(block.offset, size, _CHUNK):
+                    stream.seek(start)
+                    stream.write(bytes(min(_CHUNK, size - start)))
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    return block
 
 
 def _choose(case: CaseSlices, settings: SliceSettings) -> NDArray[np.intp]:

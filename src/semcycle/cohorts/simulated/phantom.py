@@ -11,14 +11,13 @@ layout with their true tissue maps and lesion masks.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semcycle.cohorts.base import Case, Listing
 from semcycle.cohorts.manifest import Manifest, write_manifest
+from semcycle.processes import open_pool
 from semcycle.types import TISSUES
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def _write_all(jobs: list[tuple[Path, str, str, int, list[int]]], workers: int) 
         for job in jobs:
             yield _write_phantom(*job)
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with open_pool(workers) as pool:
         yield from pool.map(_write_phantom, *zip(*jobs, strict=True))
 
 
