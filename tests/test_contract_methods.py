@@ -118,7 +118,8 @@ def test_a_reconstruction_is_an_image(trained):
 def test_a_saved_method_makes_the_same_map(trained, tmp_path):
     recipe, method, batch, _ = trained
     preprocess = PreprocessSettings(size=SIDE).model_dump(mode="json")
-    save_checkpoint(tmp_path, method, {"recipe": recipe.to_dict(), "store": {"settings": {"preprocess": preprocess}}})
+    store = {"settings": {"preprocess": preprocess}}
+    save_checkpoint(tmp_path, method, {"fingerprint": "of a test", "recipe": recipe.to_dict(), "store": store})
     loaded = load_checkpoint(tmp_path).method
     x, brain = batch.x[:, 0].numpy(), batch.brain[:, 0].numpy() > 0
     before, after = reconstruct_slices(method, x, brain), reconstruct_slices(loaded, x, brain)

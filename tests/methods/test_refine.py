@@ -184,6 +184,7 @@ def cycle_run(store: SliceStore, tmp_path: Path) -> Path:
     torch.manual_seed(3)
     made = Recipe(name="cycle", method_name="cycle", method=SMALL)
     record = {
+        "fingerprint": "of a test",
         "recipe": made.to_dict(),
         "store": {"hash": store.hash, "settings": {"preprocess": {"size": 32, "pixel_mm": 1.875, "slices": None}}},
     }

@@ -15,9 +15,9 @@ from scipy import ndimage
 
 from semcycle.errors import BrainMaskError
 from semcycle.preprocess.brain_mask import clean_mask
-from semcycle.template import linear_template_brain
 from semcycle.types import VoxelMask
 from semcycle.volume import Volume, as_nibabel, from_ras, ras_spacing, to_ras
+from semcycle.volume.template import linear_template_brain
 
 WORKING_MM = 2.0
 _MARGIN_MM = 2.0

@@ -18,11 +18,11 @@ from scipy import ndimage
 from semcycle.cohorts.base import Case
 from semcycle.errors import TissueError
 from semcycle.preprocess.bias import fit_bias
-from semcycle.template import warp_template
 from semcycle.tissue.base import TissueMaps, make_tissue_maps
 from semcycle.tissue.mixture import PRIOR_FLOOR, Mixture, fit_mixture, posterior
 from semcycle.types import VoxelArray, VoxelMask
 from semcycle.volume import Volume, from_ras, ras_spacing, to_ras
+from semcycle.volume.template import warp_template
 
 REGISTRATION = {"full": (2.0, (40, 20, 0)), "fast": (3.0, (30, 0, 0))}
 """Voxel size in mm and SyN iterations, from coarse to fine."""

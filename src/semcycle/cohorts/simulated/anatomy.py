@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semcycle.template import tissue_template
 from semcycle.types import Affine, VoxelMask
+from semcycle.volume.template import tissue_template
 
 FIELD_MM = 6.0
 """Grid of the velocity field; smooth fields need no finer one."""

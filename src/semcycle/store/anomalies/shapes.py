@@ -110,7 +110,7 @@ def read_patterns(folder: Path, leave_out: Sequence[str] = ()) -> list[Pattern]:
         StoreError: No mask is there, or one has other voxels.
         VolumeError: A file is no mask that can be read.
     """
-    from semcycle.template import tissue_template
+    from semcycle.volume.template import tissue_template
 
     tissue, affine = tissue_template(3)
     brain = bounding_box(tissue.sum(axis=0) > 0.5)
