@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,11 +12,20 @@ from semcycle.console import out
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder made by `semcycle train`.")],
+    run: Annotated[Path, typer.Argument(help="Run folder made by `semcycle train`, or a bundled model.")],
     folder: Out,
+    form: Annotated[
+        Literal["safetensors", "onnx"],
+        typer.Option(
+            "--format", help="safetensors: a model for `--model`; onnx: a file a network, for programs without torch."
+        ),
+    ] = "safetensors",
 ) -> None:
-    """Pack a run for others: half-precision weights, its record and its thresholds."""
+    """Pack a run for others: its networks, its record, its thresholds and its card."""
     from semcycle.training.checkpoint import export_checkpoint
+    from semcycle.training.onnx_export import export_onnx
+    from semcycle.training.shipped import find_model
 
-    weights = export_checkpoint(run, folder)
-    out.print(f"model: {weights} ({weights.stat().st_size / 1e6:.1f} MB)")
+    place = find_model(run)
+    for file in export_onnx(place, folder) if form == "onnx" else [export_checkpoint(place, folder)]:
+        out.print(f"model: {file} ({file.stat().st_size / 1e6:.1f} MB)")

@@ -45,6 +45,9 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished scans again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary for machines.")] = False,
     device: Device = "cpu",
+    engine: Annotated[
+        str, typer.Option(help="What computes the networks: torch; onnx or openvino after installing these extras.")
+    ] = "torch",
 ) -> None:
     """Find anomalies in scans: maps, lesion mask, tissue, healthy reconstruction on the scans' grids, and a report."""
     import json
@@ -56,12 +59,13 @@ def predict(
     from semcycle.report.folder_page import write_index
     from semcycle.report.scan_page import draw_scan
     from semcycle.training.calibration import find_threshold
+    from semcycle.training.engines import use_engine
     from semcycle.training.models import open_model
 
     if brain_mask and scans.is_dir() and not brain_mask.is_dir():
         msg = "expected a folder of masks with --brain-mask for a folder of scans, got a file"
         raise typer.BadParameter(msg)
-    files, checkpoint = find_scans(scans, pattern), open_model(model, device)
+    files, checkpoint = find_scans(scans, pattern), use_engine(open_model(model, device), engine)
     (preset,) = read_presets([checkpoint.preset if preset == "auto" else preset], changes)
     find_preset(preset)
     settings = PredictSettings(preset, find_threshold(threshold, checkpoint.calibration, preset, model), tta)

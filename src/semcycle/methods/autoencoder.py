@@ -60,6 +60,7 @@ class Autoencoder(Method[AutoencoderSettings]):
 
     paper = "baur2018"
     Settings = AutoencoderSettings
+    networks = ("net",)
 
     def __init__(self, settings: AutoencoderSettings) -> None:
         super().__init__(settings)

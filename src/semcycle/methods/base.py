@@ -166,12 +166,15 @@ class Method(nn.Module, ABC, Generic[C]):
         Settings: Its part of a recipe.
         needs_tissue: Whether training needs tissue maps in the store.
         needs_anomaly: Whether training needs drawn anomalies in the store.
+        networks: Attributes with the networks that prediction calls on a batch, nested ones with a dot; empty where it
+            needs more than their forward calls, such as gradients.
     """
 
     paper: ClassVar[str]
     Settings: ClassVar[type[Config]]
     needs_tissue: ClassVar[bool] = False
     needs_anomaly: ClassVar[bool] = False
+    networks: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: C) -> None:
         super().__init__()

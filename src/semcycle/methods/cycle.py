@@ -149,6 +149,7 @@ class Cycle(Method[CycleSettings]):
     paper = "li2021"
     Settings = CycleSettings
     needs_tissue = True
+    networks = ("S", "G")
 
     def __init__(self, settings: CycleSettings) -> None:
         super().__init__(settings)

@@ -59,6 +59,7 @@ class Denoising(Method[DenoisingSettings]):
 
     paper = "kascenas2022"
     Settings = DenoisingSettings
+    networks = ("net",)
 
     def __init__(self, settings: DenoisingSettings) -> None:
         super().__init__(settings)

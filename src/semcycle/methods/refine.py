@@ -71,6 +71,7 @@ class Refine(Method[RefineSettings]):
     paper = "tan2022"
     Settings = RefineSettings
     needs_anomaly: ClassVar[bool] = True
+    networks = ("cycle.S", "cycle.G", "net")
 
     def __init__(self, settings: RefineSettings) -> None:
         super().__init__(settings)

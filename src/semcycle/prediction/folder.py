@@ -19,6 +19,7 @@ from semcycle.prediction.records import join_records, read_listed, read_record, 
 from semcycle.prediction.scans import printable_name
 from semcycle.training.calibration import PRIOR, Threshold
 from semcycle.training.checkpoint import Checkpoint
+from semcycle.training.engines import TORCH
 from semcycle.training.shipped import WEIGHTS
 from semcycle.volume import image_files, load_mask, load_volume, save_volume
 
@@ -122,6 +123,7 @@ def _settings_hash(checkpoint: Checkpoint, settings: PredictSettings) -> str:
     preset = settings.preset or checkpoint.preset
     calibration = checkpoint.calibration
     carried = [calibration.prior, calibration.largest_residual] if calibration else []
+    carried += _other_engine(checkpoint)
     return object_hash([checkpoint.record["fingerprint"], preset, cut, settings.tta, *filter(None, carried)])
 
 
@@ -129,6 +131,11 @@ def _model_hash(checkpoint: Checkpoint) -> str:
     """Of the files that scores are made with: the run record's fingerprint says what was trained, not what came out."""
     files = [checkpoint.folder / WEIGHTS, checkpoint.folder / PRIOR]
     return object_hash([file_hash(file) if file.is_file() else None for file in files])
+
+
+def _other_engine(checkpoint: Checkpoint) -> list[Any]:
+    """Of the model's networks, where it is not torch: its last digits differ."""
+    return [] if checkpoint.engine == TORCH else [checkpoint.engine]
 
 
 def _content_hash(path: Path, mask: Path | None) -> str:
@@ -212,6 +219,7 @@ def _head(checkpoint: Checkpoint, settings: PredictSettings) -> dict[str, Any]:
         },
         "preset": settings.preset or checkpoint.preset,
         "tta": settings.tta,
+        **({"engine": checkpoint.engine} if _other_engine(checkpoint) else {}),
         "scores": "anomaly score in [0, 1]: difference to the healthy reconstruction in units of the intensity scale",
         "versions": VERSIONS,
     }

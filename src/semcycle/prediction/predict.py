@@ -8,7 +8,8 @@ from typing import Any
 
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.training.calibration import find_threshold
-from semcycle.training.checkpoint import Checkpoint, load_checkpoint
+from semcycle.training.checkpoint import Checkpoint
+from semcycle.training.engines import TORCH, use_engine
 from semcycle.training.models import open_model
 from semcycle.training.shipped import DEFAULT
 from semcycle.volume import from_nibabel, load_mask, load_volume
@@ -23,6 +24,7 @@ def predict(
     preset: str | None = None,
     tta: bool = False,
     device: str = "cpu",
+    engine: str = TORCH,
 ) -> Prediction:
     """Find anomalies in a T2 scan of the head.
 
@@ -35,6 +37,7 @@ def predict(
         preset: Post-processing; the model's own without.
         tta: Mean with the mirrored scan.
         device: Where the networks run.
+        engine: What computes them: ``torch``, ``onnx`` or ``openvino``, see :mod:`semcycle.training.engines`.
 
     Returns:
         Prediction with arrays on the scan's grid (``anomaly_native()``, ``mask_native()``, ``reconstruction_native()``,
@@ -48,7 +51,7 @@ def predict(
         >>> found = semcycle.predict("scan_t2.nii.gz")  # doctest: +SKIP
         >>> found.components().total_ml  # doctest: +SKIP
     """
-    checkpoint = open_model(model, device, _load)
+    checkpoint = _open(str(model), device, engine)
     volume = load_volume(Path(scan)) if isinstance(scan, str | Path) else from_nibabel(scan)
     brain = None
     if isinstance(brain_mask, str | Path):
@@ -61,5 +64,5 @@ def predict(
 
 
 @lru_cache(maxsize=4)
-def _load(folder: Path, device: str) -> Checkpoint:
-    return load_checkpoint(folder, device)
+def _open(model: str, device: str, engine: str) -> Checkpoint:
+    return use_engine(open_model(model, device), engine)

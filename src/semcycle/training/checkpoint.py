@@ -16,7 +16,7 @@ from semcycle.methods.base import Method
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.training.calibration import PRIOR, Calibration
 from semcycle.training.recipe import Recipe, parse_recipe
-from semcycle.training.shipped import WEIGHTS
+from semcycle.training.shipped import CARD, WEIGHTS
 
 RECORD = "run.json"
 _FORMAT = 1
@@ -33,6 +33,7 @@ class Checkpoint:
         record: The whole of ``run.json``: store hash, training cases and subjects, stages, versions, seconds.
         method: Networks with weights, in evaluation mode.
         calibration: Thresholds of ``semcycle calibrate``, if it was run.
+        engine: What computes the networks (:mod:`semcycle.training.engines`).
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Checkpoint:
     record: dict[str, Any]
     method: Method[Any]
     calibration: Calibration | None = None
+    engine: str = "torch"
 
     @property
     def preset(self) -> str:
@@ -67,7 +69,7 @@ def export_checkpoint(run: Path, folder: Path) -> Path:
 
     Args:
         run: A finished run.
-        folder: For ``model.safetensors``, ``run.json``, ``calibration.json`` and ``prior.safetensors``.
+        folder: For ``model.safetensors``, ``run.json``, ``calibration.json``, ``prior.safetensors`` and the model card.
 
     Returns:
         The weights.
@@ -81,13 +83,19 @@ def export_checkpoint(run: Path, folder: Path) -> Path:
         name: tensor.half() if name in weights and tensor.abs().max() < torch.finfo(torch.half).max else tensor
         for name, tensor in checkpoint.method.state_dict().items()
     }
-    if checkpoint.calibration:
-        checkpoint.calibration.save(folder)
-    if (run / PRIOR).is_file():
-        write_bytes(folder / PRIOR, (run / PRIOR).read_bytes())
-    write_json(folder / RECORD, checkpoint.record)
+    copy_companions(checkpoint, folder)
     write_bytes(folder / WEIGHTS, pack_state(state))
     return folder / WEIGHTS
+
+
+def copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
+    """Put a model's record, and its calibration, prior and card where it has them, beside its exported networks."""
+    if checkpoint.calibration:
+        checkpoint.calibration.save(folder)
+    for name in (PRIOR, CARD):
+        if (checkpoint.folder / name).is_file():
+            write_bytes(folder / name, (checkpoint.folder / name).read_bytes())
+    write_json(folder / RECORD, checkpoint.record)
 
 
 def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from semcycle.files import object_hash
@@ -14,24 +13,21 @@ from semcycle.training.shipped import DEFAULT, find_model
 INTENSITY = "intensity"
 
 
-def open_model(
-    name: str | Path, device: str = "cpu", load: Callable[[Path, str], Checkpoint] = load_checkpoint
-) -> Checkpoint:
+def open_model(name: str | Path, device: str = "cpu") -> Checkpoint:
     """Open what ``--model`` names.
 
     Args:
         name: A bundled model, a run folder, or ``intensity``: the scan's own brightness as the score, prepared and
             post-processed exactly as the default model prepares and post-processes; ``intensity=MODEL`` as another.
         device: Where the networks run.
-        load: Reads a run folder.
 
     Raises:
         CheckpointError: Not a finished run, or a damaged file.
     """
     word, _, like = str(name).partition("=")
     if word != INTENSITY:
-        return load(find_model(name), device)
-    return make_baseline(load(find_model(like or DEFAULT), device))
+        return load_checkpoint(find_model(name), device)
+    return make_baseline(load_checkpoint(find_model(like or DEFAULT), device))
 
 
 def make_baseline(like: Checkpoint) -> Checkpoint:

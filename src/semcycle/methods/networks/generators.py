@@ -73,6 +73,7 @@ class JohnsonGenerator(nn.Module):
         valid = padding == "reflect_start"
         # two unpadded 3x3 convolutions a block, at a quarter of the resolution
         self.border = 8 * blocks if valid else 0
+        self.multiple = 4
         residual_mode = None if valid else mode
         self.start = nn.ReflectionPad2d(self.border)
         self.down = nn.Sequential(
@@ -102,7 +103,7 @@ class JohnsonGenerator(nn.Module):
         Raises:
             ValueError: H or W is no such multiple, or too small to be reflected.
         """
-        check_size(y, 4, max(8, self.border + 1), "JohnsonGenerator")
+        check_size(y, self.multiple, max(8, self.border + 1), "JohnsonGenerator")
         image: Tensor = self.output(self.head(self.up(self.blocks(self.down(self.start(y))))))
         return image
 
@@ -148,6 +149,7 @@ class CycleGANGenerator(nn.Module):
     ) -> None:
         super().__init__()
         bias = needs_bias(norm)
+        self.multiple = 4
         self.body = nn.Sequential(
             conv_layer(in_channels, base, 7, norm, bias=bias),
             conv_layer(base, 2 * base, 3, norm, stride=2, mode="zeros", bias=bias),
@@ -171,7 +173,7 @@ class CycleGANGenerator(nn.Module):
         Raises:
             ValueError: H or W is no such multiple, or too small to be reflected.
         """
-        check_size(y, 4, 8, "CycleGANGenerator")
+        check_size(y, self.multiple, 8, "CycleGANGenerator")
         image: Tensor = self.output(self.head(self.body(y)))
         return image
 
