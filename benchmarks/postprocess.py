@@ -22,9 +22,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semcycle.masks import bounding_box
 from semcycle.prediction.filters import erode, flatten_small, median, smooth
 from semcycle.volume import load_volume, to_ras
+from semcycle.volume.masks import bounding_box
 
 SHAPE = (155, 240, 240)
 SIZES = (5, 5, 5)

@@ -1,3 +1,5 @@
+"""Jobs in processes: all are done, a killed process costs no other job, and workers end with their parent."""
+
 import os
 import signal
 import subprocess
@@ -7,17 +9,47 @@ from pathlib import Path
 
 import pytest
 
+from semcycle.errors import WorkerError
+from semcycle.processes import map_jobs
+
 PARENT = """
 import sys, time
-from semcycle.processes import end_on_signals, open_pool
+from semcycle.processes import end_on_signals, map_jobs
+from tests.test_processes import pid_and_sleep
 if __name__ == "__main__":
     end_on_signals()
-    with open_pool(2) as pool:
-        pids = {pool.submit(__import__("os").getpid).result() for _ in range(8)}
-        waiting = [pool.submit(time.sleep, 60) for _ in range(4)]
-        print(*pids, flush=True)
-        waiting[0].result()
+    for _, pid in map_jobs(pid_and_sleep, None, [0, 0, 0, 0, 60, 60, 60], 2):
+        print(pid, flush=True)
 """
+
+
+def pid_and_sleep(shared, seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def double_or_die(folder, job):
+    """Twice the job; 3 kills its process every time, 5 the first time."""
+    once = Path(folder) / "once"
+    if job == 3 or (job == 5 and not once.exists()):
+        once.touch() if job == 5 else None
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * job
+
+
+def test_jobs_are_done_here_in_order_and_only_when_asked(tmp_path):
+    taken = []
+    outcomes = map_jobs(double_or_die, tmp_path, (taken.append(job) or job for job in (1, 2, 4)), 1)
+    assert next(outcomes) == (1, 2)
+    assert taken == [1]
+    assert list(outcomes) == [(2, 4), (4, 8)]
+
+
+@pytest.mark.slow
+def test_a_job_that_kills_its_processes_is_an_error_and_the_others_are_done(tmp_path):
+    outcomes = dict(map_jobs(double_or_die, str(tmp_path), range(12), 2))
+    assert isinstance(outcomes.pop(3), WorkerError)
+    assert outcomes == {job: 2 * job for job in range(12) if job != 3}
 
 
 def is_alive(pid):
@@ -31,8 +63,10 @@ def is_alive(pid):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_end_with_their_parent(tmp_path, number):
     (tmp_path / "parent.py").write_text(PARENT)
-    with subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True) as parent:
-        workers = [int(pid) for pid in parent.stdout.readline().split()]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, tmp_path / "parent.py"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        workers = {int(parent.stdout.readline()) for _ in range(4)}
         assert workers
         assert all(map(is_alive, workers))
         signal_time = time.monotonic()

@@ -62,6 +62,14 @@ class PredictionError(SemcycleError):
     """A prediction cannot be made, or has no such part."""
 
 
+class WorkerError(SemcycleError):
+    """A worker process was killed, and its job was not done."""
+
+
+class ClusterError(SemcycleError):
+    """No Dask cluster answers, or it is another installation."""
+
+
 class ScoringError(SemcycleError):
     """Nothing can be scored as asked, e.g. no lesion in the test set."""
 

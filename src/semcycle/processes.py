@@ -1,30 +1,124 @@
-"""Worker processes that end with their parent, however that ends, and no later than it."""
+"""Jobs done in this process or in several: a killed worker costs no other job, and workers end with their parent."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection
+from typing import Any, TypeVar
+
+from semcycle.errors import WorkerError
+
+KILLED = "expected a worker to finish, got one that was killed three times; memory may be short: use fewer workers"
+_TRIES = 2
+"""Of a job alone; its first end may have been another's doing, and its second one chance."""
+Workers = int | str
+"""A number of processes, or the address or scheduler file of a Dask cluster."""
+S = TypeVar("S")
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+def map_jobs(
+    call: Callable[[S, J], R], shared: S, jobs: Iterable[J], workers: Workers = 1
+) -> Iterator[tuple[J, R | WorkerError]]:
+    """Do jobs, at most ``2 * workers`` of them in flight, and yield each with its outcome as soon as it is there.
+
+    A killed process ends its pool and every job in flight. Those are done again, each in a process of its own, and the
+    others go on in a new pool; a job whose processes are killed twice more has an error as its outcome.
+
+    Args:
+        call: Gets ``shared`` and a job. Several processes need a function of a module.
+        shared: What all jobs need; it is sent to every process once.
+        jobs: One by one, taken as they are needed.
+        workers: Processes; with one or none the jobs are done in this process, in order. Or a Dask scheduler: see
+            :func:`semcycle.cluster.map_on_cluster`.
+
+    Yields:
+        A job and what ``call`` returned.
+
+    Raises:
+        Exception: Whatever ``call`` raises ends the loop; a batch catches what one case may raise.
+    """
+    if isinstance(workers, str):
+        from semcycle.cluster import map_on_cluster
+
+        yield from map_on_cluster(call, shared, jobs, workers)
+        return
+    if workers <= 1:
+        for job in jobs:
+            yield job, call(shared, job)
+        return
+    content, queue = pickle.dumps((call, shared)), iter(jobs)
+    while True:
+        suspects: deque[J] = deque()
+        yield from _run_pool(content, queue, workers, suspects)
+        if not suspects:
+            return
+        for job in suspects:
+            yield job, _run_alone(content, job)
+
+
+def _run_pool(content: bytes, queue: Iterator[J], workers: int, suspects: deque[J]) -> Iterator[tuple[J, Any]]:
+    """Do jobs until there are none, or until a process is killed: then ``suspects`` holds the jobs in flight."""
+    pending: dict[Future[Any], J] = {}
+    with _open_pool(content, workers) as pool:
+        while not suspects:
+            while len(pending) < 2 * workers:
+                try:
+                    job = next(queue)
+                except StopIteration:
+                    break
+                try:
+                    pending[pool.submit(_call, job)] = job
+                except BrokenProcessPool:
+                    suspects.append(job)
+                    break
+            if not pending:
+                return
+            yield from _collect(wait(pending, return_when=FIRST_COMPLETED).done, pending, suspects)
+        yield from _collect(wait(pending).done, pending, suspects)  # a broken pool ends them all
+
+
+def _collect(done: Iterable[Future[Any]], pending: dict[Future[Any], J], suspects: deque[J]) -> Iterator[tuple[J, Any]]:
+    for future in done:
+        job = pending.pop(future)
+        try:
+            outcome = future.result()
+        except BrokenProcessPool:
+            suspects.append(job)
+        else:
+            yield job, outcome
+
+
+def _run_alone(content: bytes, job: Any) -> Any:
+    for _ in range(_TRIES):
+        with _open_pool(content, 1) as pool:
+            try:
+                return pool.submit(_call, job).result()
+            except BrokenProcessPool:
+                continue
+    return WorkerError(KILLED)
 
 
 @contextmanager
-def open_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes; where its block raises, such as on Ctrl-C, they are ended within what they are at.
+def _open_pool(content: bytes, workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of new interpreters; where its block raises, such as on Ctrl-C, they are ended within what they are at.
 
     What a worker was writing is a temporary file, see :func:`semcycle.files.write_bytes`.
-
-    Args:
-        workers: How many.
     """
     before = {child.pid for child in multiprocessing.active_children()}
-    context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=follow_parent)
+    context = multiprocessing.get_context("spawn")  # the threads of this process do not survive a fork
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (content,))
     try:
         yield pool
     except BaseException:
@@ -36,17 +130,27 @@ def open_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
-def follow_parent() -> None:
-    """Called in a worker: it leaves Ctrl-C to its parent, and ends at once when that has ended, even by SIGKILL."""
+_here: list[Any] = []
+"""In a worker: the call and what its jobs share."""
+
+
+def _start_worker(content: bytes) -> None:
+    """In a worker: it leaves Ctrl-C to its parent, and ends at once when that has ended, even by SIGKILL."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+    _here[:] = pickle.loads(content)  # from the parent, no file
 
 
 def _end_after(sentinel: int) -> None:
     connection.wait([sentinel])
     os._exit(1)
+
+
+def _call(job: Any) -> Any:
+    call, shared = _here
+    return call(shared, job)
 
 
 def end_on_signals() -> None:

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from scipy.spatial.transform import Rotation
 
 from semcycle.errors import BrainMaskError, GeometryError, VolumeError
-from semcycle.masks import bounding_box
 from semcycle.preprocess.brain_mask import clean_mask, stripped_brain_mask
 from semcycle.preprocess.denoise import smooth_by_curvature
 from semcycle.preprocess.geometry import WorkingGrid, _cubic_matrix, _nearest_matrix, _resample_matrix, fit_grid
@@ -18,6 +17,7 @@ from semcycle.preprocess.intensity import MEDIAN_LEVEL, IntensityScale, fit_scal
 from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
 from semcycle.tissue.base import TissueMaps
 from semcycle.volume import make_volume
+from semcycle.volume.masks import bounding_box
 from tests.conftest import SMALL, ball_brain
 
 

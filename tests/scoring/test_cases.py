@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from semcycle.errors import ScoringError
-from semcycle.masks import bounding_box
 from semcycle.scoring.cases import ScoredCase, WaitingCases
 from semcycle.scoring.metrics.codes import UNIT
+from semcycle.volume.masks import bounding_box
 
 SHAPE = (3, 8, 8)
 KEY = ("a", "raw")

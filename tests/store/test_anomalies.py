@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from semcycle.errors import StoreError, VolumeError
-from semcycle.masks import label_components
 from semcycle.store.anomalies.acquisition import average_slices, move
 from semcycle.store.anomalies.canvas import Canvas
 from semcycle.store.anomalies.confounders import CONFOUNDERS, add_rim
 from semcycle.store.anomalies.drawing import DrawingSettings, Drawn, draw_anomalies
 from semcycle.store.anomalies.lesions import LESION_KINDS
 from semcycle.store.anomalies.shapes import draw_blob, draw_wedge, place_pattern, read_patterns
+from semcycle.volume.masks import label_components
 
 SPACING = (3.0, 3.0, 3.0)
 

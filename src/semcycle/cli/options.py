@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from semcycle.errors import Failure
+    from semcycle.processes import Workers
     from semcycle.store.slice_store import SliceStore
 
 
@@ -29,6 +30,27 @@ Version = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for what is made.")]
 Data = Annotated[Path, typer.Option("--data", help="Slice store made by `semcycle prepare`.")]
 Device = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, mps.")]
+
+Dask = Annotated[
+    str,
+    typer.Option(
+        "--dask",
+        metavar="ADDRESS|FILE",
+        help="Work on the Dask cluster of this scheduler, or of this scheduler file, instead of on this machine.",
+    ),
+]
+
+
+def choose_workers(workers: int | None, dask: str) -> Workers | None:
+    """Processes of this machine, or a cluster.
+
+    Raises:
+        typer.BadParameter: Both are given.
+    """
+    if dask and workers is not None:
+        msg = "expected --workers or --dask, got both"
+        raise typer.BadParameter(msg)
+    return dask or workers
 
 
 def split_cases(file: Path | None, store: SliceStore) -> tuple[list[str], list[str]]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semcycle.cli.options import Device, Out, finish
+from semcycle.cli.options import Dask, Device, Out, choose_workers, finish
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import err, out, progress_over
 from semcycle.errors import Failure, SemcycleError
@@ -43,6 +43,11 @@ def predict(
     tta: Annotated[bool, typer.Option("--tta", help="Mean with the mirrored scan: twice the network's time.")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="Maps, mask and tables only: no report pages.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished scans again.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of one thread each; without it one process with all threads."),
+    ] = None,
+    dask: Dask = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary for machines.")] = False,
     device: Device = "cpu",
     engine: Annotated[
@@ -51,10 +56,11 @@ def predict(
 ) -> None:
     """Find anomalies in scans: maps, lesion mask, tissue, healthy reconstruction on the scans' grids, and a report."""
     import json
+    from functools import partial
 
-    from semcycle.prediction.folder import PredictSettings, predict_files
+    from semcycle.prediction.folder import PredictSettings, find_no_mask, predict_files
     from semcycle.prediction.postprocess import find_preset
-    from semcycle.prediction.records import read_summary
+    from semcycle.prediction.records import finished_names, read_summary
     from semcycle.prediction.scans import find_mask, find_scans
     from semcycle.report.folder_page import write_index
     from semcycle.report.scan_page import draw_scan
@@ -76,16 +82,20 @@ def predict(
             folder,
             settings,
             overwrite=overwrite,
-            find_brain=lambda name, scan: find_mask(brain_mask, name, scan) if brain_mask else None,
+            find_brain=partial(find_mask, brain_mask) if brain_mask else find_no_mask,
             draw=None if fast else draw_scan,
             progress=done,
+            workers=choose_workers(workers, dask),
         )
     if len(failures) == len(files):
         _refuse_nothing(failures)
     if as_json:
         out.print_json(json.dumps(json.loads(read_summary(folder).to_json(orient="records"))))
     else:
-        out.print(f"predictions: {folder} ({len(files) - len(failures)} of {len(files)} scans)")
+        left = set(files) - set(finished_names(folder)) - {failure.case_id for failure in failures}
+        out.print(f"predictions: {folder} ({len(files) - len(failures) - len(left)} of {len(files)} scans)")
+        if left:
+            out.print(f"{len(left)} scans are left to another job; the same command does what that leaves")
         out.print(f"table: {folder}/summary.csv")
         if not fast:
             out.print(f"report: {write_index(folder)}")

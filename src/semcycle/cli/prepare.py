@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from semcycle.cli.options import Out, finish, show_store
+from semcycle.cli.options import Dask, Out, choose_workers, finish, show_store
 from semcycle.cli.settings import Changes, read_settings
 from semcycle.cohorts import COHORTS, Cohort, get_cohort
 from semcycle.console import out, progress_over
@@ -32,7 +32,8 @@ def prepare(
     modality: Annotated[str | None, typer.Option()] = None,
     match: Annotated[Path | None, typer.Option(help="Slice store whose brains' histogram every scan gets.")] = None,
     changes: Changes = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one without it.")] = None,
+    dask: Dask = "",
 ) -> None:
     """Turn a cohort's scans into a slice store. A killed run is continued by the same command."""
     from semcycle.preprocess.pipeline import PreprocessSettings
@@ -48,7 +49,8 @@ def prepare(
         settings = settings.model_copy(update={"histogram": store_histogram(SliceStore(match))})
     provider, listing = tissue_provider(tissue, tissue_dir), layout.find_cases(root)
     with progress_over("prepare", len(listing.cases)) as done:
-        failures = prepare_store(listing, folder, settings, provider, cohort=cohort, workers=workers, progress=done)
+        crew = choose_workers(workers, dask) or 1
+        failures = prepare_store(listing, folder, settings, provider, cohort=cohort, workers=crew, progress=done)
     store = SliceStore(folder)
     show_store(store)
     out.print(f"quality: {quality_report(store, folder)}")

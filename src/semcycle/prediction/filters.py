@@ -10,8 +10,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semcycle.masks import bounding_box, label_components
 from semcycle.types import SliceArray, SliceMask, Spacing
+from semcycle.volume.masks import bounding_box, label_components
 
 _CHUNK = 1 << 11
 """Windows that are sorted at a time: 1 MB of them at 5 x 5 x 5."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semcycle.errors import Failure, VolumeError, catch_failure
-from semcycle.files import VERSION, file_hash, object_hash, write_failures
+from semcycle.errors import Failure, LayoutError, VolumeError, WorkerError, catch_failure
+from semcycle.files import VERSION, file_hash, object_hash, read_failures, write_failures
+from semcycle.prediction.claims import claim_scan, lock_folder
 from semcycle.prediction.prediction import Prediction, predict_volume
-from semcycle.prediction.records import join_records, read_listed, read_record, write_record
+from semcycle.prediction.records import has_record, join_records, read_listed, read_record, write_record
 from semcycle.prediction.scans import printable_name
+from semcycle.processes import Workers, map_jobs
 from semcycle.training.calibration import PRIOR, Threshold
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.training.engines import TORCH
@@ -41,6 +44,26 @@ class PredictSettings:
     tta: bool = False
 
 
+def find_no_mask(name: str, scan: Path) -> None:
+    """No mask is given: the brain is found."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What all scans share; sent to every worker once."""
+
+    checkpoint: Checkpoint
+    out: Path
+    settings: PredictSettings
+    overwrite: bool
+    find_brain: Callable[[str, Path], Path | None]
+    draw: Callable[[Prediction, Path, str, Mapping[str, Any]], Sequence[str]] | None
+    listed: Mapping[str, Any]
+    head: Mapping[str, Any]
+    how: str
+    model: str
+
+
 def predict_files(
     scans: Mapping[str, Path],
     checkpoint: Checkpoint,
@@ -48,16 +71,17 @@ def predict_files(
     settings: PredictSettings = PredictSettings(),
     *,
     overwrite: bool = False,
-    find_brain: Callable[[str, Path], Path | None] = lambda name, scan: None,
+    find_brain: Callable[[str, Path], Path | None] = find_no_mask,
     draw: Callable[[Prediction, Path, str, Mapping[str, Any]], Sequence[str]] | None = None,
     progress: Callable[[str], None] = lambda name: None,
+    workers: Workers | None = None,
 ) -> list[Failure]:
     """Predict scan files and write NIfTI on their grids.
 
     For every scan: ``<name>_anomaly.nii.gz``, ``_mask.nii.gz`` (with a threshold), ``_reconstruction.nii.gz``,
     ``_tissue.nii.gz`` (uint8, scaled to [0, 1]), what ``draw`` adds, and ``<name>_record.json``; at the end
     ``run.json`` and ``summary.csv`` of all. A scan whose record names the same content, model and settings is not
-    done again.
+    done again. Several jobs may fill one folder: a scan that another is at is left to it.
 
     Args:
         scans: Name -> file.
@@ -69,47 +93,92 @@ def predict_files(
         draw: Called with a prediction, ``out``, the scan's name and its record; draws pages and pictures and returns
             their names.
         progress: Called with every finished scan's name.
+        workers: Processes with one thread each, or a Dask cluster; outputs are the same bytes, however many there are.
+            ``None`` for this process with all its threads. With several, ``find_brain`` and ``draw`` are functions of
+            modules.
 
     Returns:
-        Scans that failed, also in ``failures.csv``; the others are done.
+        Scans that failed, also in ``failures.csv``; the others are done, or claimed by another job.
     """
-    how, model = _settings_hash(checkpoint, settings), _model_hash(checkpoint)
-    head, failures, listed = _head(checkpoint, settings), list[Failure](), read_listed(out)
+    how, model, head = _settings_hash(checkpoint, settings), _model_hash(checkpoint), _head(checkpoint, settings)
+    listed = {name: scan for name, scan in read_listed(out).items() if name in scans and not has_record(out, name)}
+    batch = _Batch(checkpoint, out, settings, overwrite, find_brain, draw, listed, head, how, model)
+    failures, tried = list[Failure](), set[str]()
+    threads = torch.get_num_threads()
     try:
-        for name, path in scans.items():
-            started = time.perf_counter()
-            files_of_scan: list[Path | None] = [path]
-            with catch_failure(name, failures, files_of_scan):
-                mask = find_brain(name, path)
-                files_of_scan.append(mask)
-                content = _content_hash(path, mask)
-                before = read_record(out, name, listed)
-                if overwrite or not _is_done(before, content, how, model, pages=draw is not None):
-                    volume = load_volume(path)
-                    prediction = predict_volume(
-                        checkpoint,
-                        volume,
-                        load_mask(mask, volume, "brain mask") if mask else None,
-                        preset=settings.preset,
-                        threshold=settings.threshold,
-                        tta=settings.tta,
-                    )
-                    if before:
-                        write_record(out, head, {"name": name})  # from here on its files are old and new
-                    record: dict[str, Any] = {"name": name, "content": content, "how": how, "weights": model}
-                    record |= _describe(prediction, checkpoint, path)
-                    files = _write(prediction, out, name)
-                    record["seconds"] = round(time.perf_counter() - started, 2)
-                    files += draw(prediction, out, name, record) if draw else []
-                    for stale in set(before["files"] if before else ()) - set(files):
-                        (out / Path(stale).name).unlink(missing_ok=True)  # such as the mask of a run with a threshold
-                    write_record(out, head, {**record, "files": files, "pages": draw is not None})
+        for (name, path), outcome in map_jobs(
+            _attempt if workers is None else _attempt_alone, batch, scans.items(), workers or 1
+        ):
+            tried.add(name)
+            failures += [Failure(name, str(outcome), (path,))] if isinstance(outcome, WorkerError) else outcome
             progress(name)
     finally:
+        torch.set_num_threads(threads)
+        order = list(scans)
+        failures.sort(key=lambda failure: order.index(failure.case_id))
         if failures or out.is_dir():
-            join_records(out)
-            write_failures(out / "failures.csv", failures)
+            with lock_folder(out):
+                join_records(out)
+                write_failures(out / "failures.csv", [*_other_failures(out, tried), *failures])
     return failures
+
+
+def _other_failures(out: Path, tried: set[str]) -> list[Failure]:
+    """Failures of other jobs in the folder; a damaged table holds none."""
+    with suppress(LayoutError):
+        return [failure for failure in read_failures(out / "failures.csv") if failure.case_id not in tried]
+    return []
+
+
+def _attempt_alone(batch: _Batch, job: tuple[str, Path]) -> list[Failure]:
+    """In one thread: sums in another order have other last digits."""
+    torch.set_num_threads(1)
+    return _attempt(batch, job)
+
+
+def _attempt(batch: _Batch, job: tuple[str, Path]) -> list[Failure]:
+    """Predict a scan unless it is finished, or another job is at it; its failure, if it has one."""
+    (name, path), failures = job, list[Failure]()
+    files: list[Path | None] = [path]
+    with catch_failure(name, failures, files):
+        mask = batch.find_brain(name, path)
+        files.append(mask)
+        content = _content_hash(path, mask)
+        if batch.overwrite or not _is_finished(batch, name, content):
+            with claim_scan(batch.out, name) as is_ours:
+                if is_ours and (batch.overwrite or not _is_finished(batch, name, content)):
+                    _predict_scan(batch, name, path, mask, content)
+    return failures
+
+
+def _is_finished(batch: _Batch, name: str, content: str) -> bool:
+    before = read_record(batch.out, name, batch.listed)
+    return _is_done(before, content, batch.how, batch.model, pages=batch.draw is not None)
+
+
+def _predict_scan(batch: _Batch, name: str, path: Path, mask: Path | None, content: str) -> None:
+    started = time.perf_counter()
+    out, draw, settings = batch.out, batch.draw, batch.settings
+    before = read_record(out, name, batch.listed)
+    volume = load_volume(path)
+    prediction = predict_volume(
+        batch.checkpoint,
+        volume,
+        load_mask(mask, volume, "brain mask") if mask else None,
+        preset=settings.preset,
+        threshold=settings.threshold,
+        tta=settings.tta,
+    )
+    if before:
+        write_record(out, batch.head, {"name": name})  # from here on its files are old and new
+    record: dict[str, Any] = {"name": name, "content": content, "how": batch.how, "weights": batch.model}
+    record |= _describe(prediction, batch.checkpoint, path)
+    files = _write(prediction, out, name)
+    record["seconds"] = round(time.perf_counter() - started, 2)
+    files += draw(prediction, out, name, record) if draw else []
+    for stale in set(before["files"] if before else ()) - set(files):
+        (out / Path(stale).name).unlink(missing_ok=True)  # such as the mask of a run with a threshold
+    write_record(out, batch.head, {**record, "files": files, "pages": draw is not None})
 
 
 def _settings_hash(checkpoint: Checkpoint, settings: PredictSettings) -> str:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semcycle.masks import label_components
 from semcycle.training.calibration import Threshold
 from semcycle.types import Spacing, VoxelArray, VoxelMask
+from semcycle.volume.masks import label_components
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,11 @@ def read_listed(out: Path) -> dict[str, Any]:
     return {str(scan.get("name")): scan for scan in listed if isinstance(scan, dict)}
 
 
+def has_record(out: Path, name: str) -> bool:
+    """Whether a scan has a record of its own, finished or not."""
+    return (out / f"{name}{ENDING}").is_file()
+
+
 def read_record(out: Path, name: str, listed: Mapping[str, Any]) -> dict[str, Any] | None:
     """What is known of a scan whose files are all there; ``None`` for one that is not finished.
 
@@ -67,6 +72,13 @@ def read_record(out: Path, name: str, listed: Mapping[str, Any]) -> dict[str, An
     """
     path = out / f"{name}{ENDING}"
     return _check_scan(out, _read(path).get("scan") if path.is_file() else listed.get(name))
+
+
+def finished_names(out: Path) -> list[str]:
+    """Names of the scans whose records name files that are all there."""
+    listed = read_listed(out)
+    names = {path.name.removesuffix(ENDING) for path in out.glob(f"*{ENDING}")} | listed.keys()
+    return sorted(name for name in names if read_record(out, name, listed))
 
 
 def join_records(out: Path) -> None:

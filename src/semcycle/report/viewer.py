@@ -17,11 +17,11 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semcycle.masks import bounding_box
 from semcycle.prediction.prediction import Prediction
 from semcycle.report import canvas
 from semcycle.types import Affine, VoxelArray, VoxelMask
 from semcycle.volume import ras_spacing, ras_to_voxel, to_ras
+from semcycle.volume.masks import bounding_box
 
 _MARGIN_MM = 8.0
 """What is kept round the brain."""

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError
-from semcycle.masks import bounding_box
 from semcycle.scoring.metrics.codes import BINS, CodeFitter, ScoreCode
 from semcycle.scoring.metrics.metrics import ErrorSums
 from semcycle.types import SliceArray, SliceMask, Spacing, TissueSlices
+from semcycle.volume.masks import bounding_box
 
 Use = Literal["test", "validation", "healthy"]
 """Of a case: it is scored, or it only sets thresholds."""

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError, VolumeError
-from semcycle.masks import bounding_box
 from semcycle.scoring.cases import ScoredCase
 from semcycle.scoring.pairing import MapCase
 from semcycle.types import SliceArray, SliceMask, VoxelMask
 from semcycle.volume import Volume, load_like, load_map, load_mask, ras_spacing, to_ras
+from semcycle.volume.masks import bounding_box
 
 AS_IS = "as_is"
 """Preset of maps that are scored as they are."""

@@ -7,19 +7,18 @@ it and no loss counts it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from semcycle.config import Config
-from semcycle.errors import StoreError
+from semcycle.errors import StoreError, WorkerError
 from semcycle.files import VERSION, object_hash
 from semcycle.preprocess.pipeline import PreprocessSettings
-from semcycle.processes import open_pool
+from semcycle.processes import map_jobs
 from semcycle.store.anomalies.drawing import DrawingSettings, draw_anomalies
 from semcycle.store.anomalies.shapes import Pattern, read_patterns
 from semcycle.store.claim import claim_new_folder
@@ -43,6 +42,10 @@ class PasteSettings(Config):
     """Folder of masks of MS lesions whose shapes are used; without it plaques are spots."""
     leave_out: tuple[str, ...] = ()
     """Parts of the names of mask files that must not be used."""
+
+
+_Common = tuple[Path, PasteSettings, Sequence[Pattern], Sequence[Pattern]]
+"""What all copies share: the folder, the settings, shapes of strokes and of plaques."""
 
 
 def paste_stores(
@@ -81,7 +84,6 @@ def paste_stores(
         raise StoreError(msg)
     strokes = read_patterns(Path(settings.strokes), settings.leave_out) if settings.strokes else []
     plaques = read_patterns(Path(settings.plaques), settings.leave_out) if settings.plaques else []
-    paste = partial(_paste_case, folder=folder, settings=settings, strokes=strokes, plaques=plaques)
     described = {
         "cohort": "+".join(str(store.settings["cohort"]) for store in stores),
         "preprocess": preprocess,
@@ -92,36 +94,23 @@ def paste_stores(
     }
     claim_new_folder(folder, described)
     records: list[CaseRecord] = []
-    for case_id, made in _run(paste, [(known[case].folder, case) for case in chosen], workers):
-        records += made
+    jobs = [(known[case].folder, case) for case in chosen]
+    for (_, case_id), outcome in map_jobs(_paste_case, (folder, settings, strokes, plaques), jobs, workers):
+        if isinstance(outcome, WorkerError):
+            raise outcome
+        records += outcome
         progress(case_id)
     write_manifest(folder, described, records, VERSION)
     return SliceStore(folder)
 
 
-def _run(
-    paste: Callable[[tuple[Path, str]], tuple[str, list[CaseRecord]]], jobs: list[tuple[Path, str]], workers: int
-) -> Iterator[tuple[str, list[CaseRecord]]]:
-    if workers == 1:
-        yield from map(paste, jobs)
-        return
-    with open_pool(workers) as pool:
-        yield from pool.map(paste, jobs)
-
-
-def _paste_case(
-    job: tuple[Path, str],
-    *,
-    folder: Path,
-    settings: PasteSettings,
-    strokes: Sequence[Pattern],
-    plaques: Sequence[Pattern],
-) -> tuple[str, list[CaseRecord]]:
+def _paste_case(common: _Common, job: tuple[Path, str]) -> list[CaseRecord]:
+    folder, settings, strokes, plaques = common
     case = SliceStore(job[0]).load(job[1])
-    made = [_paste_copy(case, copy, settings, strokes, plaques) for copy in range(1, settings.copies + 1)]
-    for copy in made:
+    copies = [_paste_copy(case, copy, settings, strokes, plaques) for copy in range(1, settings.copies + 1)]
+    for copy in copies:
         write_case(folder, copy)
-    return job[1], [copy.record for copy in made]
+    return [copy.record for copy in copies]
 
 
 def _paste_copy(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from semcycle.errors import Failure, StoreError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, write_failures
 from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
 from semcycle.preprocess.quantiles import scan_quantiles
-from semcycle.processes import open_pool
+from semcycle.processes import Workers, map_jobs
 from semcycle.store.claim import claim_folder
 from semcycle.store.slice_store import CaseRecord, CaseSlices, read_whole, write_case, write_manifest
 from semcycle.tissue.base import TissueProvider
@@ -34,7 +32,7 @@ def prepare_store(
     tissue: TissueProvider | None,
     *,
     cohort: str,
-    workers: int = 1,
+    workers: Workers = 1,
     progress: Callable[[str], None] = lambda case_id: None,
 ) -> list[Failure]:
     """Fill a slice store; cases that are already there, made of the same files, are kept.
@@ -63,11 +61,11 @@ def prepare_store(
     failures = list(listing.failures)
     records: list[CaseRecord] = []
     jobs: Iterator[Job] = ((case, folder, settings, tissue, hashes.get(case.case_id)) for case in listing.cases)
-    for case, outcome in _run(jobs, workers):
+    for (case, *_), outcome in map_jobs(_attempt, None, jobs, workers):
         if isinstance(outcome, CaseRecord):
             records.append(outcome)
         else:
-            failures.append(Failure(case.case_id, outcome, files_of_case(case)))
+            failures.append(Failure(case.case_id, str(outcome), files_of_case(case)))
         progress(case.case_id)
     failures.sort(key=lambda failure: failure.case_id)
     write_failures(folder / "failures.csv", failures)
@@ -190,33 +188,9 @@ def _fingerprint(case: Case, settings: PreprocessSettings, tissue: TissueProvide
     return object_hash([settings.identity(), described, case.subject, case.group, hashes])
 
 
-def _run(jobs: Iterator[Job], workers: int) -> Iterator[tuple[Case, CaseRecord | str]]:
-    """Prepare cases in this process, or in several; yields a record or the reason of a failure."""
-    if workers <= 1:
-        for job in jobs:
-            yield job[0], _attempt(*job)
-        return
-    left: list[Job] = []
-    with open_pool(workers) as pool:
-        pending = {pool.submit(_attempt, *job): job for job in jobs}
-        for future in as_completed(pending):
-            try:
-                yield pending[future][0], future.result()
-            except BrokenProcessPool:
-                left.append(pending[future])
-    for job in left:  # one of them ended its process, which ends a pool: now each has a pool of its own
-        with open_pool(1) as pool:
-            try:
-                outcome = pool.submit(_attempt, *job).result()
-            except BrokenProcessPool:
-                outcome = "expected a worker to finish, got one that was killed; memory may be short: use fewer workers"
-        yield job[0], outcome
-
-
-def _attempt(
-    case: Case, folder: Path, settings: PreprocessSettings, tissue: TissueProvider | None, listed: str | None
-) -> CaseRecord | str:
+def _attempt(shared: None, job: Job) -> CaseRecord | str:
+    """Prepare a case; a record, or the reason of a failure."""
     failures: list[Failure] = []
-    with catch_failure(case.case_id, failures):
-        return prepare_case(case, folder, settings, tissue, listed)
+    with catch_failure(job[0].case_id, failures):
+        return prepare_case(*job)
     return failures[0].reason

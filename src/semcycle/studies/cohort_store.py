@@ -7,6 +7,7 @@ from pathlib import Path
 from semcycle.cohorts import get_cohort
 from semcycle.console import err, progress_over
 from semcycle.preprocess.pipeline import PreprocessSettings
+from semcycle.processes import Workers
 from semcycle.store.prepare import prepare_store
 from semcycle.store.slice_store import MANIFEST, SliceStore
 from semcycle.tissue.base import TissueProvider
@@ -18,7 +19,7 @@ def open_store(
     folder: Path,
     settings: PreprocessSettings,
     tissue: TissueProvider | None,
-    workers: int = 1,
+    workers: Workers = 1,
 ) -> SliceStore:
     """Open a store, or prepare a cohort into ``folder``. Cases that fail are named and left out.
 
@@ -28,7 +29,7 @@ def open_store(
         folder: For the store that is made of it.
         settings: How to prepare; the window of slices is the cohort's own.
         tissue: Provider of tissue maps, or ``None`` for a store without.
-        workers: Processes.
+        workers: Processes, or a Dask cluster.
 
     Raises:
         SemcycleError: No case is usable.

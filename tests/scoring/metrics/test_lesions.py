@@ -8,7 +8,6 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from semcycle.errors import ScoringError
-from semcycle.masks import drop_small
 from semcycle.scoring.metrics.lesions import (
     ComponentRule,
     find_calls,
@@ -19,6 +18,7 @@ from semcycle.scoring.metrics.lesions import (
 )
 from semcycle.scoring.metrics.metrics import metrics_reading
 from semcycle.scoring.metrics.surface import surface_distances
+from semcycle.volume.masks import drop_small
 
 CUBE = (1.0, 1.0, 1.0)
 EVERYTHING = ComponentRule(min_lesion_mm3=0, min_call_mm3=0)

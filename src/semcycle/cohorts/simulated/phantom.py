@@ -11,13 +11,14 @@ layout with their true tissue maps and lesion masks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semcycle.cohorts.base import Case, Listing
 from semcycle.cohorts.manifest import Manifest, write_manifest
-from semcycle.processes import open_pool
+from semcycle.errors import WorkerError
+from semcycle.processes import map_jobs
 from semcycle.types import TISSUES
 
 if TYPE_CHECKING:
@@ -67,28 +68,21 @@ def write_cohort(
         progress: Called with the id of every finished phantom.
     """
     groups = ["healthy"] * healthy + [KINDS[number % len(KINDS)] for number in range(lesions)]
-    jobs = [
-        (root, f"phantom{number:02d}_{group}", group, spacing, [seed, number]) for number, group in enumerate(groups)
-    ]
-    cases = []
-    for case in _write_all(jobs, workers):
-        cases.append(case)
-        progress(case.case_id)
-    write_manifest(root, cases)
-    return cases
+    jobs = [(f"phantom{number:02d}_{group}", group, [seed, number]) for number, group in enumerate(groups)]
+    cases = dict[str, Case]()
+    for (case_id, *_), outcome in map_jobs(_write_phantom, (root, spacing), jobs, workers):
+        if isinstance(outcome, WorkerError):
+            raise outcome
+        cases[case_id] = outcome
+        progress(case_id)
+    in_order = [cases[case_id] for case_id, *_ in jobs]
+    write_manifest(root, in_order)
+    return in_order
 
 
-def _write_all(jobs: list[tuple[Path, str, str, int, list[int]]], workers: int) -> Iterator[Case]:
-    """Phantoms in the order of their jobs, made in this process or in several."""
-    if workers == 1:
-        for job in jobs:
-            yield _write_phantom(*job)
-        return
-    with open_pool(workers) as pool:
-        yield from pool.map(_write_phantom, *zip(*jobs, strict=True))
-
-
-def _write_phantom(root: Path, case_id: str, group: str, spacing: int, seed: list[int]) -> Case:
+def _write_phantom(common: tuple[Path, int], job: tuple[str, str, list[int]]) -> Case:
+    root, spacing = common
+    case_id, group, seed = job
     import numpy as np
 
     from semcycle.cohorts.simulated.anatomy import random_anatomy

@@ -28,8 +28,8 @@ from scipy import sparse
 
 from semcycle.config import Config
 from semcycle.errors import ScoringError
-from semcycle.masks import label_components
 from semcycle.types import Spacing
+from semcycle.volume.masks import label_components
 
 SMALLEST_MM3 = 14.0
 """A ball of 3 mm diameter: the smallest focus that MRI criteria of multiple sclerosis count [filippi2019]."""

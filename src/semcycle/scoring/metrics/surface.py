@@ -15,8 +15,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError
-from semcycle.masks import bounding_box, check_spacing
 from semcycle.types import Spacing
+from semcycle.volume.masks import bounding_box, check_spacing
 
 
 class SurfaceDistances(NamedTuple):

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semcycle.masks import bounding_box
 from semcycle.types import SliceArray, SliceMask, Spacing
+from semcycle.volume.masks import bounding_box
 
 
 def move(

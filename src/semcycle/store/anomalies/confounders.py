@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from semcycle.masks import bounding_box
 from semcycle.store.anomalies.canvas import Canvas, sigmoid
 from semcycle.types import SliceArray, SliceMask, Spacing
+from semcycle.volume.masks import bounding_box
 
 
 def change_fluid(canvas: Canvas) -> None:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semcycle.errors import StoreError
-from semcycle.masks import bounding_box, label_components
 from semcycle.store.anomalies.canvas import Canvas, sigmoid
 from semcycle.types import Box
 from semcycle.volume import is_scan, load_volume, to_ras
+from semcycle.volume.masks import bounding_box, label_components
 
 CELLS_MM = 1.0
 """Voxel size of library shapes."""
