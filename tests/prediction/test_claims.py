@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-import socket
+import signal
 import subprocess
 import sys
 import time
@@ -12,25 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from semcycle.prediction.claims import HOURS, claim_scan
+from semcycle.prediction.claims import HOURS, claim_scan, sweep_claims
 from semcycle.prediction.folder import PredictSettings, predict_files
 from semcycle.training.calibration import Threshold
 from semcycle.training.checkpoint import load_checkpoint
 
 OLD = Path(__file__).parent / "f4e7b19"
 SETTINGS = PredictSettings("literal", Threshold("given", 0.35, "given by the user"))
-
-
-def write_claim(folder, host, pid):
-    path = folder / ".scan.claim"
-    path.write_text(json.dumps({"host": host, "pid": pid, "time": time.time()}))
-    return path
-
-
-def dead_pid():
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 def test_a_claim_is_ours_alone_and_ends_with_its_block(tmp_path):
@@ -41,17 +29,38 @@ def test_a_claim_is_ours_alone_and_ends_with_its_block(tmp_path):
     assert not (tmp_path / ".scan.claim").exists()
 
 
-@pytest.mark.parametrize(
-    ("here", "alive", "hours", "is_taken"),
-    [
-        (True, True, 0, False),
-        (True, False, 0, True),
-        (False, False, 0, False),
-        (False, False, HOURS + 1, True),
-    ],
-)
-def test_claims_of_dead_processes_and_old_ones_are_taken_over(tmp_path, here, alive, hours, is_taken):
-    path = write_claim(tmp_path, socket.gethostname() if here else "elsewhere", os.getpid() if alive else dead_pid())
+KILLED = """
+import os, sys
+from pathlib import Path
+from semcycle.prediction.claims import claim_scan
+with claim_scan(Path(sys.argv[1]), "scan") as is_ours:
+    assert is_ours
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_claim_of_a_killed_process_is_taken_over_even_while_it_is_a_zombie(tmp_path):
+    words = [sys.executable, "-c", KILLED, tmp_path]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "claimed\n"
+        with claim_scan(tmp_path, "scan") as is_ours:
+            assert not is_ours
+        sweep_claims(tmp_path)
+        assert (tmp_path / ".scan.claim").exists()
+        os.kill(process.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with claim_scan(tmp_path, "scan") as is_ours:  # nobody has waited for it: its number is still taken
+            assert is_ours
+    (tmp_path / ".scan.claim").write_text("{")
+    sweep_claims(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("hours", "is_taken"), [(0, False), (HOURS - 1, False), (HOURS + 1, True)])
+def test_the_claim_of_another_machine_holds_some_hours(tmp_path, hours, is_taken):
+    path = tmp_path / ".scan.claim"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "time": 0}))
     before = time.time() - 3600 * hours
     os.utime(path, (before, before))
     with claim_scan(tmp_path, "scan") as is_ours:

@@ -1,4 +1,8 @@
-"""Claims: of several jobs that fill one folder, one does a scan."""
+"""Claims: of several jobs that fill one folder, one does a scan.
+
+A claim is a file ``.<name>.claim`` that its process holds locked: the system ends the lock with the process, also with
+a killed one. It names machine and time, since not every shared file system has locks between machines.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from semcycle.files import read_json
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -19,15 +22,15 @@ except ImportError:  # not on Windows
 
 HOURS = 6
 """A claim of another machine, whose processes cannot be seen from here, holds that long."""
-_WRITING_S = 60
-"""A claim that cannot be read may be one that is being written."""
+
+_SWEEP_S = 0.02
 
 
 @contextmanager
 def claim_scan(out: Path, name: str) -> Iterator[bool]:
-    """Claim a scan for the time of the block: ``.<name>.claim`` names this machine, process and time.
+    """Claim a scan for the time of the block.
 
-    A claim of a process that is dead, or that is older than ``HOURS``, is taken over.
+    A claim of a process that is dead, or of another machine and older than ``HOURS``, is taken over.
 
     Args:
         out: Folder of the predictions; made when missing.
@@ -38,12 +41,30 @@ def claim_scan(out: Path, name: str) -> Iterator[bool]:
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / f".{name}.claim"
-    is_ours = _create(path) or _take_over(path)
-    try:
-        yield is_ours
-    finally:
-        if is_ours:
+    claim = _open_claim(path)
+    if claim is None:
+        time.sleep(_SWEEP_S)  # what held it may have been a sweep
+        claim = _open_claim(path)
+    if claim is None:
+        yield False
+        return
+    with claim:
+        try:
+            claim.truncate(0)
+            claim.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}).encode())
+            claim.flush()
+            yield True
+        finally:
             path.unlink(missing_ok=True)
+
+
+def sweep_claims(out: Path) -> None:
+    """Remove the claims that no living process holds, such as one whose process was killed after its scan."""
+    for path in out.glob(".*.claim"):
+        claim = _open_claim(path)
+        if claim is not None:
+            with claim:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -61,43 +82,35 @@ def lock_folder(out: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _create(path: Path) -> bool:
+def _open_claim(path: Path) -> BinaryIO | None:
+    """A claim's file, open and locked; ``None`` where it is another's."""
+    while True:
+        claim = path.open("ab")
+        if not _lock(claim) or _is_anothers(path):
+            claim.close()
+            return None
+        if os.fstat(claim.fileno()).st_nlink:
+            return claim
+        claim.close()  # its owner finished, and removed it, between opening and locking
+
+
+def _lock(claim: BinaryIO) -> bool:
+    if fcntl is None:
+        return True
     try:
-        with path.open("x") as claim:
-            claim.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}))
-    except FileExistsError:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    except OSError:  # a file system without locks: what the claim says decides
+        return True
     return True
 
 
-def _take_over(path: Path) -> bool:
-    """Replace a stale claim; under the lock, so that two jobs do not both replace it."""
-    if not _is_stale(path):
-        return False
-    with lock_folder(path.parent):
-        if not _is_stale(path):
-            return False
-        path.unlink(missing_ok=True)
-        return _create(path)
-
-
-def _is_stale(path: Path) -> bool:
+def _is_anothers(path: Path) -> bool:
+    """Whether a claim that could be locked is of another machine and young; without locks, of any process and young."""
     try:
-        age = time.time() - path.stat().st_mtime
-        claim = read_json(path)
-        host, pid = str(claim["host"]), int(claim["pid"])
-    except FileNotFoundError:
-        return False  # its job has just finished the scan
-    except (ValueError, TypeError, KeyError):
-        return age > _WRITING_S  # just being written, or left half by a killed process
-    return age > HOURS * 3600 or (host == socket.gethostname() and not _is_alive(pid))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # another user's
-    return True
+        age, content = time.time() - path.stat().st_mtime, path.read_text(encoding="utf-8")
+        host = str(json.loads(content)["host"]) if content else ""
+    except (OSError, ValueError, TypeError, KeyError):
+        return False  # gone, or left half by a killed process
+    return bool(host) and age < HOURS * 3600 and (host != socket.gethostname() or fcntl is None)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from semcycle.errors import Failure, LayoutError, VolumeError, WorkerError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, read_failures, write_failures
-from semcycle.prediction.claims import claim_scan, lock_folder
+from semcycle.prediction.claims import claim_scan, lock_folder, sweep_claims
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.prediction.records import has_record, join_records, read_listed, read_record, write_record
 from semcycle.prediction.scans import printable_name
@@ -117,6 +117,7 @@ def predict_files(
         order = list(scans)
         failures.sort(key=lambda failure: order.index(failure.case_id))
         if failures or out.is_dir():
+            sweep_claims(out)
             with lock_folder(out):
                 join_records(out)
                 write_failures(out / "failures.csv", [*_other_failures(out, tried), *failures])
