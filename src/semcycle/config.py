@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semcycle.errors import SettingsError
+
+MAX_SEED = 2**32 - 1
+"""What torch, numpy and Lightning Fabric all take."""
+MAX_COUNT = 100_000
+"""Of scans, copies, repetitions and slices."""
+MAX_NUMBER = 1e15
+"""Of any setting."""
+Beta = Annotated[float, Field(ge=0, lt=1)]
+"""Decay of a running mean, of Adam."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
 class Config(BaseModel):
@@ -24,10 +35,10 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _bounded(cls, content: Any) -> Any:
-        """No setting needs a whole number that no library can hold."""
+        """No setting needs a number that libraries cannot hold or calculate with."""
         for name, value in content.items() if isinstance(content, dict) else ():
-            if isinstance(value, int) and abs(value) >= 2**63:
-                msg = f"expected numbers below 2**63, got a larger one for {str(name)[:40]}"
+            if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
+                msg = f"expected numbers up to {MAX_NUMBER:g}, got a larger one for {str(name)[:40]}"
                 raise ValueError(msg)
         return content
 

@@ -74,3 +74,20 @@ def test_wrong_recipes_are_refused_with_the_nearest_right_key(tmp_path, content,
 def test_unknown_recipe_names_are_answered_with_the_known_ones():
     with pytest.raises(RecipeError, match="did you mean 'paper/cycle-discrete'"):
         load_recipe("paper/cycle-discret")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "cycle", "segmentation": {"base": 4096}},
+        {"name": "denoising", "base": 4096, "poolings": 8},
+        {"name": "vae", "size": 20, "resolution": 8},
+    ],
+)
+def test_networks_that_cannot_be_made_are_refused_before_they_take_memory(method):
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RecipeError, match="expected settings of which .* can be made|multiple|power"):
+        parse_recipe({"method": method}, "x", "x").build()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 3e6  # kB

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semcycle.cli.options import Pattern
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import out, progress_over
 
@@ -41,12 +42,14 @@ def calibrate(
     changes: Changes = None,
     alpha: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Share of healthy voxels a mask may take.")] = 0.01,
     max_false_components: Annotated[
-        float, typer.Option(min=0.01, help="False components a scan that a mask may have.")
+        float, typer.Option(min=0.01, max=1e6, help="False components a scan that a mask may have.")
     ] = 2.0,
     grow_rate: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="Share of the healthy voxels from whose score on a lesion grows.")
     ] = 0.02,
-    min_ml: Annotated[float, typer.Option(min=0, help="Components below this volume are left out of masks.")] = 0.1,
+    min_ml: Annotated[
+        float, typer.Option(min=0, max=1e6, help="Components below this volume are left out of masks.")
+    ] = 0.1,
     keep_prior: Annotated[
         bool, typer.Option("--keep-prior", help="Keep the model's healthy prior: then promises are exact.")
     ] = False,
@@ -57,7 +60,7 @@ def calibrate(
     split_file: Annotated[
         Path | None, typer.Option("--split", help="Split file: only its test cases of stores; without it all cases.")
     ] = None,
-    pattern: Annotated[str, typer.Option(help="Which files of a folder are scans, such as *_t2.nii.gz.")] = "*",
+    pattern: Pattern = "*",
     brain_mask: Annotated[
         Path | None, typer.Option(help="Folder of brain masks whose names begin with the scans' names.")
     ] = None,

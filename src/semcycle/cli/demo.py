@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from semcycle.cli.options import Out
+from semcycle.config import MAX_SEED
 from semcycle.console import out
 
 
 def demo(
     folder: Out = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the phantom cohort and of the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the phantom cohort and of the training.")] = 0,
 ) -> None:
     """Make a phantom cohort, then prepare, train, score and report it: the whole path in minutes."""
     from semcycle.report.tables import terminal_table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,9 +118,11 @@ def _given(words: list[str], methods: list[str]) -> dict[str, float]:
         name, equals, number = word.rpartition("=")
         try:
             value = float(number)
-        except ValueError as error:
-            msg = f"expected --threshold SCORE or NAME=SCORE, got {word!r}"
-            raise typer.BadParameter(msg) from error
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            msg = f"expected --threshold SCORE or NAME=SCORE, a finite number, got {word!r}"
+            raise typer.BadParameter(msg)
         if equals and name not in methods:
             msg = f"expected --threshold for one of {', '.join(methods)}, got {name!r}"
             raise ScoringError(msg)

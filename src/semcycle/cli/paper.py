@@ -9,6 +9,7 @@ import typer
 
 from semcycle.cli.options import Out
 from semcycle.cli.settings import Changes, read_settings
+from semcycle.config import MAX_COUNT
 from semcycle.console import out
 from semcycle.tissue import TISSUE, tissue_provider
 
@@ -28,12 +29,13 @@ def paper(
     ] = None,
     healthy_cohort: Annotated[str, typer.Option(help="Its folder layout.")] = "ixi",
     size: Annotated[str, typer.Option(help="Recipes: paper, or paper-small for two CPU cores.")] = "paper",
-    seeds: Annotated[int, typer.Option(min=1, help="Repetitions with the seeds 0, 1, ...")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Repetitions with the seeds 0, 1, ...")] = 1,
     rows: Annotated[list[str] | None, typer.Option("--row", help="Only these rows of the tables.")] = None,
     patience: Annotated[
         int,
         typer.Option(
             min=0,
+            max=MAX_COUNT,
             help="Stop a baseline early after so many epochs without gain (5 in Baur's code) on a tenth of the "
             "training subjects, which then do not train; 0 trains on all of them to the last epoch.",
         ),
@@ -54,7 +56,7 @@ def paper(
         ),
     ] = None,
     healthy_tissue_dir: Annotated[Path | None, typer.Option(help="With maps: folder of those of --healthy.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that prepare cases.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=512, help="Processes that prepare cases.")] = 1,
 ) -> None:
     """Run the paper's experiment: every method, Tables 1 and 2, Figures 2 to 4. The same command continues it."""
     from semcycle.preprocess.pipeline import PreprocessSettings

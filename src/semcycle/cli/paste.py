@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from semcycle.cli.options import Out, show_store
+from semcycle.cli.options import Out, Processes, show_store
+from semcycle.cli.settings import read_settings
+from semcycle.config import MAX_COUNT, MAX_SEED
 from semcycle.console import progress_over
 
 
 def paste(
     stores: Annotated[list[Path], typer.Argument(help="Slice stores, prepared with the same settings.")],
     folder: Out,
-    copies: Annotated[int, typer.Option(min=1, help="Copies of every case.")] = 8,
+    copies: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Copies of every case.")] = 8,
     strokes: Annotated[
         Path | None, typer.Option(help="Folder of stroke masks in MNI space whose shapes are used; wedges without.")
     ] = None,
@@ -25,23 +27,17 @@ def paste(
         list[str] | None, typer.Option(help="Part of the names of masks that must not be used; repeatable.")
     ] = None,
     split_file: Annotated[Path | None, typer.Option("--split", help="Split file: only its training cases.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same copies.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Same seed, same copies.")] = 0,
     tag: Annotated[str, typer.Option(help="Copies are called CASE_<tag>1 ...")] = "p",
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Processes = 1,
 ) -> None:
     """Draw synthetic anomalies into varied copies of stores' cases: what the method refine learns from."""
     from semcycle.store.paste import PasteSettings, paste_stores
     from semcycle.store.slice_store import SliceStore
     from semcycle.store.split import read_split
 
-    settings = PasteSettings(
-        copies=copies,
-        seed=seed,
-        tag=tag,
-        strokes=str(strokes or ""),
-        plaques=str(plaques or ""),
-        leave_out=tuple(leave_out or ()),
-    )
+    drawn = PasteSettings(strokes=str(strokes or ""), plaques=str(plaques or ""), leave_out=tuple(leave_out or ()))
+    settings = read_settings(drawn, None, copies=copies, seed=seed, tag=tag)
     opened = [SliceStore(store) for store in stores]
     cases = [case for store in opened for case in store.case_ids]
     if split_file:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semcycle.cli.options import Dask, Device, Out, choose_workers, finish
+from semcycle.cli.options import Dask, Device, Out, Pattern, choose_workers, finish
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import err, out, progress_over
 from semcycle.errors import Failure, SemcycleError
@@ -28,7 +28,7 @@ def predict(
     threshold: Annotated[
         str, typer.Option(help="Of the lesion mask: fpr=0.01, a score, none; auto is the model's fpr=0.01.")
     ] = "auto",
-    pattern: Annotated[str, typer.Option(help="Which files of a folder are scans, such as *_t2.nii.gz.")] = "*",
+    pattern: Pattern = "*",
     preset: Annotated[
         str,
         typer.Option(
@@ -45,7 +45,7 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished scans again.")] = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes of one thread each; without it one process with all threads."),
+        typer.Option(min=1, max=512, help="Processes of one thread each; without it one process with all threads."),
     ] = None,
     dask: Dask = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary for machines.")] = False,

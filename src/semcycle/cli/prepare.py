@@ -32,7 +32,7 @@ def prepare(
     modality: Annotated[str | None, typer.Option()] = None,
     match: Annotated[Path | None, typer.Option(help="Slice store whose brains' histogram every scan gets.")] = None,
     changes: Changes = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one without it.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=512, help="Processes; one without it.")] = None,
     dask: Dask = "",
 ) -> None:
     """Turn a cohort's scans into a slice store. A killed run is continued by the same command."""

@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
+from semcycle.config import MAX_SEED
 from semcycle.console import out
 
 
 def split(
     data: Annotated[Path, typer.Argument(help="Slice store.")],
     file: Annotated[Path, typer.Option("--out", "-o", help="Split file to write.")] = Path("split.json"),
-    test_fraction: Annotated[float, typer.Option(help="Share of every group's subjects to test on.")] = 0.3,
-    seed: Annotated[int, typer.Option(help="Same seed, same split.")] = 0,
+    test_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of every group's subjects to test on.")
+    ] = 0.3,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Same seed, same split.")] = 0,
 ) -> None:
     """Split a store's cases into train and test, by subject, stratified by group."""
     from semcycle.store.slice_store import SliceStore

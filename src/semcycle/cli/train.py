@@ -22,8 +22,8 @@ def train(
         str | None, typer.Option(help="Model or run that the method stands on, instead of the recipe's `start`.")
     ] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Devices (processes on a CPU) per node.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, max=1024, help="Devices (processes on a CPU) per node.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, max=4096, help="Machines.")] = 1,
     precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed.")] = "32-true",
 ) -> None:
     """Train all stages of a recipe."""

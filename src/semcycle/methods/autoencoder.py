@@ -28,9 +28,9 @@ from semcycle.types import ImageBatch, MaskBatch
 class UnifiedSettings(TrainedSettings):
     """Settings of the methods on the networks of [baur2021]."""
 
-    size: int = Field(128, ge=2)
+    size: int = Field(128, ge=2, le=1024)
     """Side of the slices."""
-    resolution: int = Field(8, ge=1)
+    resolution: int = Field(8, ge=1, le=1024)
     """Side of the encoder's map."""
     norm: UnifiedNorm = "affine"
     """Of encoder and decoder; ``affine`` is what Baur's code does, whose batch norm never trains."""
@@ -45,7 +45,7 @@ class AutoencoderSettings(UnifiedSettings):
 
     variant: Literal["dense", "spatial"] = "dense"
     """One latent vector a slice, or the encoder's map as bottleneck (8 x 8 x 128 numbers, half as many as pixels)."""
-    z: int = Field(128, ge=1)
+    z: int = Field(128, ge=1, le=65_536)
     """Length of the latent vector; the spatial variant has none."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Of the latents."""

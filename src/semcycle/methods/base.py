@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from semcycle.config import Config
+from semcycle.config import Beta, Config
 from semcycle.types import ImageBatch, MaskBatch, SliceArray, SliceMask, TissueBatch, TissueSlices
 
 
@@ -74,17 +74,17 @@ class Player:
 
     modules: tuple[str, ...]
     learning_rate: float
-    betas: tuple[float, float]
+    betas: tuple[Beta, Beta]
 
 
 class TrainedSettings(Config):
     """Settings of every stage that is trained; methods give them other defaults."""
 
-    epochs: int = Field(20, ge=0)
+    epochs: int = Field(20, ge=0, le=100_000)
     """Passes over the training slices."""
     learning_rate: float = Field(1e-4, gt=0)
     """Adam's step size."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
     """Adam's decay rates."""
 
     def player(self, *modules: str) -> Player:

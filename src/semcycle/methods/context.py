@@ -21,7 +21,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from semcycle.config import Config
+from semcycle.config import Config, Count
 from semcycle.methods.autoencoder import l1_sum
 from semcycle.methods.base import Batch, Step
 from semcycle.methods.on_the_fly import AugmentSettings, augment_geometry
@@ -34,7 +34,7 @@ class ContextSettings(VAESettings):
 
     ce_weight: float = Field(0.5, ge=0, le=1)
     """Share of the loss that comes from slices with holes."""
-    holes: tuple[int, int] = (1, 3)
+    holes: tuple[Count, Count] = (1, 3)
     """Fewest and most holes a slice."""
     hole_side: tuple[float, float] = (0.1, 0.5)
     """Shortest and longest side of a hole as a share of the slice's; height and width are drawn apart."""

@@ -43,9 +43,9 @@ from semcycle.types import ImageBatch, MaskBatch, SliceArray, SliceMask, TissueB
 class SegmentationSettings(TrainedSettings):
     """S and its training."""
 
-    epochs: int = Field(30, ge=0)
+    epochs: int = Field(30, ge=0, le=100_000)
     learning_rate: float = Field(2e-4, gt=0)
-    base: int = Field(64, ge=1)
+    base: int = Field(64, ge=1, le=4096)
     """Channels of the U-Net's first level (A12)."""
     norm: Norm = "batch"
     """Normalisation after every convolution."""
@@ -62,11 +62,11 @@ class SegmentationSettings(TrainedSettings):
 class SynthesisSettings(TrainedSettings):
     """G, D and their training."""
 
-    epochs: int = Field(15, ge=0)
+    epochs: int = Field(15, ge=0, le=100_000)
     learning_rate: float = Field(2e-4, gt=0)
     generator: Literal["johnson", "cyclegan6", "cyclegan9", "pix2pix_unet128"] = "johnson"
     """G's architecture (A4)."""
-    base: int = Field(32, ge=1)
+    base: int = Field(32, ge=1, le=4096)
     """Channels of G's first layer."""
     norm: Norm = "batch"
     """G's normalisation (A4)."""
@@ -83,7 +83,7 @@ class SynthesisSettings(TrainedSettings):
     probability 1/2 a batch (A10)."""
     discriminator: Literal["patchgan", "pixel"] = "patchgan"
     """D's architecture (A5)."""
-    discriminator_base: int = Field(64, ge=1)
+    discriminator_base: int = Field(64, ge=1, le=4096)
     """Channels of D's first layer."""
     discriminator_layers: int = Field(3, ge=1, le=5)
     """PatchGAN's strided layers: 3 see 70 pixels, 2 see 34, 1 sees 16 (A5)."""
@@ -103,7 +103,7 @@ class SynthesisSettings(TrainedSettings):
     """Over pixels (A13); always a mean over the batch."""
     first: Literal["discriminator", "generator"] = "discriminator"
     """Who steps first on a batch (A14)."""
-    pool: int = Field(0, ge=0)
+    pool: int = Field(0, ge=0, le=100_000)
     """So many images of earlier batches are kept for D to see again, 50 in CycleGAN's code (A14)."""
     init_std: float = Field(0.02, gt=0)
     """Standard deviation of G's and D's initial convolution weights (A14)."""
@@ -127,7 +127,7 @@ class CycleSettings(Config):
     match: Literal["none", "tissue"] = "none"
     """``tissue``: before the residual is taken, the reconstruction gets the scan's own contrast between the tissues
     (:mod:`semcycle.methods.contrast`), which differs with the scanner; not in the paper."""
-    joint_epochs: int = Field(0, ge=0)
+    joint_epochs: int = Field(0, ge=0, le=100_000)
     """Epochs of fine-tuning S and G together on CE + GAN + lambda |x - G(S(x))| afterwards; the paper trains
     them separately (A11)."""
 

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from semcycle.config import Beta
 from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, TrainedSettings, one_stage
 from semcycle.methods.networks.blocks import Norm
 from semcycle.methods.networks.unet import UNet
@@ -37,17 +38,17 @@ from semcycle.types import ImageBatch, MaskBatch
 class DenoisingSettings(TrainedSettings):
     """The method's part of a recipe; the U-Net takes slices of any size that its poolings divide."""
 
-    base: int = Field(64, ge=1)
+    base: int = Field(64, ge=1, le=4096)
     """Channels of the U-Net's first level."""
-    poolings: int = Field(3, ge=1)
+    poolings: int = Field(3, ge=1, le=8)
     """Levels below the first."""
     norm: Norm = "group"
     """Normalisation after every convolution."""
     noise_std: float = Field(0.2, ge=0)
     """Standard deviation of the noise on its grid; interpolation lowers it between the grid's points."""
-    noise_grid: int = Field(16, ge=2)
+    noise_grid: int = Field(16, ge=2, le=1024)
     """Side of the grid the noise is drawn on."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
 
 
 class Denoising(Method[DenoisingSettings]):

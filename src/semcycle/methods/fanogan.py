@@ -34,7 +34,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from semcycle.config import Config
+from semcycle.config import Beta, Config
 from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, TrainedSettings
 from semcycle.methods.networks.baur import NARROW, SLOPE, WIDE, UnifiedDecoder, UnifiedEncoder, glorot
 from semcycle.types import ImageBatch, MaskBatch
@@ -43,10 +43,10 @@ from semcycle.types import ImageBatch, MaskBatch
 class GanSettings(TrainedSettings):
     """G, D and their training."""
 
-    betas: tuple[float, float] = (0.5, 0.9)
+    betas: tuple[Beta, Beta] = (0.5, 0.9)
     critic_head: Literal["per_location", "flatten"] = "per_location"
     """D's last layer: a value for every location of the feature maps, or one for the image."""
-    critic_steps: int = Field(5, ge=1)
+    critic_steps: int = Field(5, ge=1, le=1000)
     """D's steps on a batch, after G's one."""
     gp_norm: Literal["full", "column"] = "full"
     """Slope of D over all pixels of an image, or over each column of pixels ([baur2021])."""
@@ -57,7 +57,7 @@ class GanSettings(TrainedSettings):
 class EncoderSettings(TrainedSettings):
     """E's training."""
 
-    betas: tuple[float, float] = (0.5, 0.9)
+    betas: tuple[Beta, Beta] = (0.5, 0.9)
     kappa: float = Field(1.0, ge=0)
     """Weight of the features' error; 0 trains on the image alone ("izi")."""
 
@@ -65,11 +65,11 @@ class EncoderSettings(TrainedSettings):
 class FAnoGANSettings(Config):
     """The method's part of a recipe."""
 
-    size: int = Field(128, ge=2)
+    size: int = Field(128, ge=2, le=1024)
     """Side of the slices in pixels; the dense layers depend on it."""
-    resolution: int = Field(8, ge=1)
+    resolution: int = Field(8, ge=1, le=1024)
     """r, side of the maps before the dense layers."""
-    latents: int = Field(128, ge=1)
+    latents: int = Field(128, ge=1, le=65_536)
     """Dimensions of z (zDim)."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Of E's latents and of G's first layer."""

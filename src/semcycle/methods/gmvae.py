@@ -25,6 +25,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from semcycle.config import MAX_SEED, Count
 from semcycle.methods.autoencoder import UnifiedSettings, l1_sum
 from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, one_stage
 from semcycle.methods.networks.baur import (
@@ -52,11 +53,11 @@ class GMVAESettings(UnifiedSettings):
     variant: Literal["dense", "spatial", "you"] = "dense"
     """One latent vector a slice; one a location of the encoder's map; or one a location of You's 3 x 3 network, whose
     map has a quarter of the slice's side whatever ``resolution``, ``norm`` and ``leaky_slope`` say (A27)."""
-    classes: int = Field(9, ge=1)
+    classes: int = Field(9, ge=1, le=4096)
     """K, components of the mixture."""
-    z: int | None = Field(None, ge=1)
+    z: int | None = Field(None, ge=1, le=65_536)
     """Channels of z; by default 128 (dense) or 1 a location."""
-    w: int = Field(1, ge=1)
+    w: int = Field(1, ge=1, le=65_536)
     """Channels of w."""
     faithful_decoder: bool = False
     """Spatial: decode the encoder's map as in Baur's code, instead of z."""
@@ -68,13 +69,13 @@ class GMVAESettings(UnifiedSettings):
     """Floor of the class prior's term in nats, below which it pulls no more; You 0.5."""
     test_latent: Literal["mean", "sample"] = "mean"
     """Latents when reconstructing and restoring: their means, or drawn anew in every step as in Baur's code."""
-    test_seed: int = Field(0, ge=0)
+    test_seed: int = Field(0, ge=0, le=MAX_SEED)
     """Of the draws; all slices get the same ones, so that a slice does not depend on its batch."""
-    restore_steps: int = Field(150, ge=0)
+    restore_steps: int = Field(150, ge=0, le=100_000)
     """Gradient steps on the image; 0 returns the plain reconstruction x_hat. Baur's code 150, its notebook 10."""
     restore_lr: float = Field(1e-3, gt=0)
     """Length of a step."""
-    restore_first: tuple[int, float] | None = None
+    restore_first: tuple[Count, float] | None = None
     """So many first steps have another length; You 100 of 5e-3."""
     restore_error: Literal["l1", "squares"] = "l1"
     """Distance of x and x_hat when restoring: the L1 sum of the training (Baur), or the sum of squares (You)."""

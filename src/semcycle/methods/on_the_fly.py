@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from semcycle.config import Config
+from semcycle.config import Config, Share
 from semcycle.methods.base import Batch
 from semcycle.types import ImageBatch, MaskBatch
 
@@ -24,13 +24,13 @@ class AugmentSettings(Config):
     coarse_noise: float = Field(0.0, ge=0)
     """Standard deviation of noise drawn on a ``coarse_grid`` grid and interpolated: bright and dark patches
     of lesion size that S has to see through (after [kascenas2022])."""
-    coarse_grid: int = Field(16, ge=2)
+    coarse_grid: int = Field(16, ge=2, le=1024)
     """Side of that grid."""
     blobs: float = Field(0.0, ge=0, le=1)
     """Probability of pasting an irregular patch of nearly constant intensity (an artificial lesion) into a slice."""
-    blob_count: int = Field(1, ge=1)
+    blob_count: int = Field(1, ge=1, le=1000)
     """So many patches, each with that probability."""
-    blob_radius: tuple[float, float] = (0.08, 0.4)
+    blob_radius: tuple[Share, Share] = (0.08, 0.4)
     """Range of their radii, as a share of half the slice."""
 
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from semcycle.config import Config
+from semcycle.config import Beta, Config
 from semcycle.methods.base import Batch, Method, Player, Reconstructed, Reconstruction, Stage, Step
 from semcycle.methods.cycle import Cycle, CycleSettings
 from semcycle.methods.networks.unet import UNet
@@ -45,11 +45,11 @@ class RefineSettings(Config):
     inputs: tuple[Input, ...] = ("x", "reconstruction", "residual", "tissue", "brain", "height", "neighbours")
     """What the refiner sees: the scan, G(S(x)), their difference, S(x), the brain mask, the height of the slice in the
     brain, and the neighbouring slices."""
-    neighbours: int = Field(1, ge=1)
+    neighbours: int = Field(1, ge=1, le=16)
     """Slices on either side; ``slices.context`` of the recipe must be as many."""
-    epochs: int = Field(4, ge=0)
+    epochs: int = Field(4, ge=0, le=100_000)
     """Passes over the training slices."""
-    base: int = Field(16, ge=1)
+    base: int = Field(16, ge=1, le=4096)
     """Channels of the U-Net's first level."""
     norm: Literal["batch", "instance", "group", "none"] = "batch"
     """Normalisation after every convolution."""
@@ -57,7 +57,7 @@ class RefineSettings(Config):
     """Weight of the Dice loss beside the cross-entropy."""
     learning_rate: float = Field(2e-3, gt=0)
     """Adam's step size."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Adam's decay rates."""
 
 

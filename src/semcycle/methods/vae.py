@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from semcycle.config import Config
+from semcycle.config import MAX_SEED, Config
 from semcycle.methods.autoencoder import UnifiedSettings, l1_sum
 from semcycle.methods.base import Batch, Method, Reconstruction, Stage, Step, one_stage
 from semcycle.methods.networks.baur import Noise, VariationalAutoencoder, seeded_noise
@@ -40,7 +40,7 @@ from semcycle.types import ImageBatch, MaskBatch
 class VAESettings(UnifiedSettings):
     """The method's part of a recipe."""
 
-    z: int = Field(128, ge=1)
+    z: int = Field(128, ge=1, le=65_536)
     """Dimensions of z."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """On the mean and log standard deviation of z and the decoder's dense layer."""
@@ -51,11 +51,11 @@ class VAESettings(UnifiedSettings):
     """Factor on the divergence of z from its prior."""
     test_latent: Literal["mean", "sample"] = "mean"
     """z when reconstructing: its mean, or drawn as in Baur's code."""
-    test_seed: int = Field(0, ge=0)
+    test_seed: int = Field(0, ge=0, le=MAX_SEED)
     """Of that draw; all slices get the same one, so that a slice does not depend on its batch."""
     score: Literal["residual", "kl_grad", "kl_grad_residual"] = "residual"
     """|x - x_hat|, the smoothed and scaled gradient of the divergence, or their product."""
-    score_kernel: int = Field(7, ge=1)
+    score_kernel: int = Field(7, ge=1, le=255)
     """Side in pixels of the Gaussian that smooths the gradient; odd."""
     score_sigma: float = Field(3.0, gt=0)
     """Its standard deviation in pixels."""

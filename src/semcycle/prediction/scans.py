@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from semcycle.errors import VolumeError
+from semcycle.errors import SettingsError, VolumeError
 from semcycle.volume import drop_headers, is_scan, scan_name
 
 _OUTPUTS = ("_anomaly", "_mask", "_reconstruction", "_tissue")
@@ -40,7 +40,11 @@ def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
 
     Raises:
         VolumeError: Nothing is there, or two outputs would have the same name.
+        SettingsError: The pattern names no files.
     """
+    if not pattern.strip("./*") and pattern != "*":
+        msg = f"expected a pattern of file names such as *_t2.nii.gz, got {pattern!r}; correct --pattern"
+        raise SettingsError(msg)
     if path.is_file():
         return {printable_name(scan_name(path)): path}
     bids = _is_bids(path)

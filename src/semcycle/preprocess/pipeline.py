@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from semcycle.config import Config
+from semcycle.config import MAX_COUNT, Config
 from semcycle.errors import BrainMaskError
 from semcycle.preprocess.bias import fit_bias
 from semcycle.preprocess.brain_mask import (
@@ -27,6 +27,9 @@ from semcycle.preprocess.intensity import IntensityScale, fit_scale, match_histo
 from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
 from semcycle.volume import Volume
 
+SliceNumber = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Label = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+
 
 class PreprocessSettings(Config):
     """How scans become slices. A store and the runs trained on it carry these settings."""
@@ -35,7 +38,7 @@ class PreprocessSettings(Config):
     """Which image of a case is used."""
     size: int = Field(128, ge=16, le=1024, multiple_of=16)
     """Pixels along both sides of a slice."""
-    pixel_mm: float = Field(1.875, gt=0)
+    pixel_mm: float = Field(1.875, ge=0.05, le=20)
     """Side of a pixel in mm where ``window`` is ``mm``; 128 of them span the 240 mm field of BraTS (A17)."""
     window: Window = "mm"
     """What the slices show (A17). ``mm``: pixels of ``pixel_mm``, so that a head keeps its size from scanner to
@@ -49,11 +52,11 @@ class PreprocessSettings(Config):
     at its centre, without smoothing before, and cuts the overshoot, as Baur's code does."""
     labels: Labels = "area"
     """How masks become slices (A17): more than half of a pixel inside, or (``nearest``) its centre."""
-    lesion_labels: tuple[int, ...] | None = None
+    lesion_labels: tuple[Label, ...] | None = None
     """Which labels of the experts' masks are the lesion to be found (A16), such as ``4`` for BraTS' enhancing tumour or
     ``1,4`` for its core; none takes all. Slices and voxels of other labels are never shown to a method as healthy, and
     when scores are counted they are not lesion."""
-    slices: tuple[int, int] | None = None
+    slices: tuple[SliceNumber, SliceNumber] | None = None
     """Window of axial slices FIRST:LAST from the foot, LAST excluded, that a store keeps (A15: 20:130 of BraTS' 155);
     none keeps all. Predictions always cover every slice with brain."""
     bias: Literal["none", "n4"] = "none"
@@ -84,8 +87,13 @@ class PreprocessSettings(Config):
     @classmethod
     def _read_window(cls, value: Any) -> Any:
         """A window may be written as text: ``20:130``."""
-        window = [int(word) for word in value.split(":") if word.isdigit()] if isinstance(value, str) else value
-        if window is not None and not (len(window) == 2 and 0 <= window[0] < window[1]):
+        window = [int(word) for word in value.split(":") if word.isdecimal()] if isinstance(value, str) else value
+        if window is not None and not (
+            isinstance(window, list | tuple)
+            and len(window) == 2
+            and all(isinstance(side, int) for side in window)
+            and 0 <= window[0] < window[1]
+        ):
             msg = "expected FIRST:LAST, slices from the foot, FIRST below LAST"
             raise ValueError(msg)
         return window

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from semcycle.config import Config
+from semcycle.config import MAX_COUNT, MAX_SEED, Config
 from semcycle.errors import SemcycleError, StoreError
 from semcycle.files import VERSION, object_hash
 from semcycle.store.claim import claim_new_folder
@@ -35,15 +35,15 @@ from semcycle.store.slice_store import (
 class AugmentationSettings(Config):
     """How many copies, and how far they stray. Probabilities are a copy's."""
 
-    copies: int = Field(2, ge=0)
+    copies: int = Field(2, ge=0, le=MAX_COUNT)
     """Varied copies of every case, besides the case itself."""
-    every: int = Field(1, ge=1)
+    every: int = Field(1, ge=1, le=MAX_COUNT)
     """Of neighbouring slices keep one in so many; each copy starts at another."""
     scale: float = Field(0.1, ge=0, lt=1)
     """Sizes from 1 - scale to 1 + scale along each axis."""
-    degrees: float = Field(8.0, ge=0)
+    degrees: float = Field(8.0, ge=0, le=180)
     """Rotation in the slice plane, up to; half of it out of the plane."""
-    elastic_mm: float = Field(6.0, ge=0)
+    elastic_mm: float = Field(6.0, ge=0, le=100)
     """Largest displacement of an elastic deformation."""
     thick: float = Field(0.3, ge=0, le=1)
     """Probability of slices 2 to 6 times as thick, interpolated back."""
@@ -57,7 +57,7 @@ class AugmentationSettings(Config):
     """Probability of motion between parts of k-space."""
     ghosting: float = Field(0.1, ge=0, le=1)
     """Probability of ghosts along an axis of the slice."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     """Same seed, same copies."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from semcycle.config import Config
+from semcycle.config import MAX_COUNT, MAX_SEED, Config
 from semcycle.errors import StoreError, WorkerError
 from semcycle.files import VERSION, object_hash
 from semcycle.preprocess.pipeline import PreprocessSettings
@@ -28,11 +28,11 @@ from semcycle.store.slice_store import CaseRecord, CaseSlices, SliceStore, voxel
 class PasteSettings(Config):
     """How many copies, and what is drawn."""
 
-    copies: int = Field(8, ge=1)
+    copies: int = Field(8, ge=1, le=MAX_COUNT)
     """Of every case."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     """Same seed, same copies."""
-    tag: str = Field("p", pattern="[a-z]+")
+    tag: str = Field("p", pattern="^[a-z]+$")
     """Copies are called ``CASE_p1`` ...; another tag where stores with the same cases are joined afterwards."""
     drawing: DrawingSettings = DrawingSettings()
     """What is drawn."""

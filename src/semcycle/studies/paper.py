@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from semcycle.config import Config
+from semcycle.config import MAX_COUNT, Config
 from semcycle.console import err, progress_over
 from semcycle.errors import SemcycleError
 from semcycle.files import write_json
@@ -33,11 +33,11 @@ class PaperSettings(Config):
 
     size: str = "paper"
     """Folder of the recipes: ``paper``, or ``paper-small`` for two CPU cores."""
-    seeds: int = Field(1, ge=1)
+    seeds: int = Field(1, ge=1, le=MAX_COUNT)
     """Repetitions, with the seeds 0, 1, ..."""
     rows: tuple[str, ...] = ()
     """Names of the rows to run; all by default."""
-    patience: int = Field(0, ge=0)
+    patience: int = Field(0, ge=0, le=MAX_COUNT)
     """End a baseline's training when its held-out loss has not fallen for so many epochs, as the code of [baur2021]
     does after 5. That needs held-out subjects, a tenth of those that would train; 0 trains on all of them to the last
     epoch."""

@@ -24,6 +24,7 @@ from semcycle.scoring.thresholds import carried_thresholds, threshold_data
 from semcycle.store.slice_store import SliceStore
 from semcycle.training import Epoch, Hardware, Observer, train
 from semcycle.training.checkpoint import Checkpoint, load_checkpoint
+from semcycle.training.hardware import find_device
 from semcycle.training.recipe import Recipe
 
 DEFAULT_PRESETS = ("literal", "baur")
@@ -124,7 +125,9 @@ def run_scoring(
         CheckpointError: A run was trained on slices that were prepared differently.
         SplitError: A run saw a test subject in training, or a threshold would be set on one.
         ScoringError: There is nothing to score, or no such preset.
+        SettingsError: There is no such device here.
     """
+    find_device(device)  # also where there is no run to put on it
     if not cases:
         msg = f"{store.folder}: expected test cases, got none; check the split"
         raise ScoringError(msg)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semcycle.training.calibration import Calibration, Threshold
     from semcycle.training.checkpoint import Checkpoint, export_checkpoint, load_checkpoint
+    from semcycle.training.hardware import Hardware
     from semcycle.training.log import Epoch, Observer
-    from semcycle.training.loop import Hardware, train
+    from semcycle.training.loop import train
     from semcycle.training.recipe import Recipe, load_recipe
 
 _LAZY = {
     "Calibration": "calibration",
     "Checkpoint": "checkpoint",
     "Epoch": "log",
-    "Hardware": "loop",
+    "Hardware": "hardware",
     "Observer": "log",
     "Recipe": "recipe",
     "Threshold": "calibration",

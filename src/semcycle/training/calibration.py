@@ -54,7 +54,7 @@ class Promise(Config):
     """Expected loss at most: a share of the healthy voxels, or a number of false components."""
     bound: float = Field(gt=0)
     """Larger losses of a scan were counted as this."""
-    scans: int = Field(ge=0)
+    scans: int = Field(ge=0, le=1_000_000)
     """Healthy scans it was set on."""
     kept: bool
     """Whether that many scans can promise it; else the cut is an estimate."""

@@ -15,6 +15,7 @@ from semcycle.files import read_json, write_bytes, write_json
 from semcycle.methods.base import Method
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.training.calibration import PRIOR, Calibration
+from semcycle.training.hardware import find_device
 from semcycle.training.recipe import Recipe, parse_recipe
 from semcycle.training.shipped import CARD, WEIGHTS
 
@@ -103,7 +104,9 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
 
     Raises:
         CheckpointError: Not a finished run, a damaged file, or weights of another network.
+        SettingsError: There is no such device here.
     """
+    device = find_device(device)
     if not (folder / WEIGHTS).is_file() or not (folder / RECORD).is_file():
         state = (
             "an unfinished run; continue it with `semcycle train --resume`" if (folder / RECORD).is_file() else "none"

@@ -25,6 +25,7 @@ from semcycle.methods.base import Batch, Method, Player, Stage
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.store.slice_store import SliceStore
 from semcycle.training.checkpoint import load_checkpoint
+from semcycle.training.hardware import Hardware, start_fabric
 from semcycle.training.log import Epoch, Observer, TrainingLog
 from semcycle.training.recipe import Recipe
 from semcycle.training.run_folder import (
@@ -44,23 +45,6 @@ from semcycle.training.slices import Batches, freeze_slices, pack_slices
 
 SAMPLES = 4
 """Slices shown after every epoch."""
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Where to train; see Lightning Fabric for the values.
-
-    Attributes:
-        accelerator: ``auto``, ``cpu``, ``cuda``, ...
-        devices: Per node.
-        nodes: Machines.
-        precision: ``32-true``, ``bf16-mixed``, ``16-mixed``, ...
-    """
-
-    accelerator: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    precision: Any = "32-true"
 
 
 def train(
@@ -94,7 +78,7 @@ def train(
         CheckpointError: ``out`` holds a run and ``resume`` is off, or a run of something else.
         StoreError: The store has no tissue maps though the method needs them, or no slice is left to train on.
     """
-    fabric = _start_fabric(hardware or Hardware())
+    fabric = start_fabric(hardware or Hardware())
     run = plan_run(recipe, store, cases, out)
     progress = claim_folder(run, resume=resume)
     if progress is None:
@@ -246,17 +230,6 @@ def _make_optimizer(fabric: Fabric, method: Method[Any], player: Player) -> Any:
 
 def _sample_batch(batches: Batches) -> Batch:
     return batches.take(np.linspace(0, len(batches) - 1, min(SAMPLES, len(batches))).astype(int))
-
-
-def _start_fabric(hardware: Hardware) -> Fabric:
-    fabric = Fabric(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        num_nodes=hardware.nodes,
-        precision=hardware.precision,
-    )
-    fabric.launch()
-    return fabric
 
 
 def _start_from(method: Method[Any], model: str, store: SliceStore) -> None:

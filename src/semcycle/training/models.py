@@ -23,6 +23,7 @@ def open_model(name: str | Path, device: str = "cpu") -> Checkpoint:
 
     Raises:
         CheckpointError: Not a finished run, or a damaged file.
+        SettingsError: There is no such device here.
     """
     word, _, like = str(name).partition("=")
     if word != INTENSITY:

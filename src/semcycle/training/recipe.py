@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from semcycle.config import Config
-from semcycle.errors import RecipeError, shorten
+from semcycle.config import MAX_SEED, Config
+from semcycle.errors import RecipeError, error_line, shorten
 from semcycle.methods import METHODS, method_class
 from semcycle.methods.base import Method
 from semcycle.training.shipped import recipe_folder, shipped_recipes
@@ -18,12 +23,14 @@ from semcycle.training.slices import SliceSettings
 
 MAX_BYTES = 1 << 15
 """Of a recipe; the longest shipped one has 1142."""
+MAX_WEIGHTS = 500_000_000
+"""Of a method's networks: 2 GB. The largest shipped recipe has 35.5 million."""
 
 
 class TrainingSettings(Config):
     """What the training loop needs to know."""
 
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(128, ge=1, le=65_536)
     """Slices a step, over all devices."""
     decay: Literal["none", "linear", "cosine"] = "none"
     """Learning rate over a stage: constant as in the paper; constant for the first half and then straight to 0;
@@ -33,7 +40,7 @@ class TrainingSettings(Config):
     weights: Literal["last", "best"] = "last"
     """Of every stage keep the networks of its last epoch, or of the one with the lowest held-out figure
     (see ``Stage.monitor``)."""
-    patience: int = Field(0, ge=0)
+    patience: int = Field(0, ge=0, le=100_000)
     """End a stage when its held-out figure has not fallen for so many epochs (5 in the reference code); 0 never."""
 
     @model_validator(mode="after")
@@ -56,21 +63,51 @@ class Recipe(Config):
     name: str
     start: str = ""
     """A bundled model or a run whose trained networks a method that stands on another one takes over."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     slices: SliceSettings = SliceSettings()
     training: TrainingSettings = TrainingSettings()
     method_name: str
     method: Config
 
     def build(self) -> Method[Any]:
-        """Make the method with freshly initialised networks (from torch's random state)."""
-        return method_class(self.method_name)(self.method)
+        """Make the method with freshly initialised networks (from torch's random state).
+
+        Raises:
+            RecipeError: Networks cannot be made of these settings, or would not fit into a machine's memory.
+        """
+        try:
+            with _limit_weights():
+                return method_class(self.method_name)(self.method)
+        except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError) as error:
+            reason = error_line(error)[:200]
+            msg = f"{self.name}: expected settings of which {self.method_name} can be made, got others ({reason})"
+            raise RecipeError(msg) from error
 
     def to_dict(self) -> dict[str, Any]:
         """As in the YAML, with every default written out."""
         method = {"name": self.method_name, **self.method.model_dump(mode="json")}
         content = self.model_dump(mode="json", exclude={"method", "method_name"})
         return content | {"method": method}
+
+
+@contextmanager
+def _limit_weights() -> Iterator[None]:
+    """Stop making networks that would not fit into memory: weights are counted before they are filled."""
+    count, thread = 0, threading.get_ident()
+
+    def add(module: nn.Module, name: str, weights: nn.Parameter | None) -> None:
+        nonlocal count
+        if weights is not None and threading.get_ident() == thread:
+            count += weights.numel()
+            if count > MAX_WEIGHTS:
+                msg = f"networks of more than {MAX_WEIGHTS:,} weights; lower their widths"
+                raise ValueError(msg)
+
+    hook = register_module_parameter_registration_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class _PlainLoader(yaml.SafeLoader):

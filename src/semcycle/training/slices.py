@@ -29,15 +29,15 @@ class SliceSettings(Config):
     """``drop``: only slices without a lesion voxel, as in the paper. ``mask``: all slices, the losses
     leaving out the lesions and a margin around them; for small collections, whose lesion-free slices lie low or
     high in the head and never show the ventricles."""
-    lesion_margin: int = Field(3, ge=0)
+    lesion_margin: int = Field(3, ge=0, le=1000)
     """Pixels around a lesion that ``mask`` leaves out as well."""
-    slice_margin: int = Field(0, ge=0)
+    slice_margin: int = Field(0, ge=0, le=1000)
     """So many slices above and below one with a lesion are dropped as well by ``drop``."""
     min_brain: float = Field(0.01, ge=0, lt=1)
     """Share of a slice's pixels that must be brain."""
     leave_out_flagged: bool = False
     """Leave out cases whose tissue maps the store flags as implausible."""
-    context: int = Field(0, ge=0)
+    context: int = Field(0, ge=0, le=32)
     """Neighbouring slices on either side that come with every slice."""
 
 

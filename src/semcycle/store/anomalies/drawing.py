@@ -59,7 +59,7 @@ class DrawingSettings(Config):
     """Largest standard deviation of the noise that is added."""
     slice_mm: float = Field(6.5, gt=0)
     """Largest distance of slices."""
-    slices: int = Field(56, ge=1)
+    slices: int = Field(56, ge=1, le=1000)
     """At most so many neighbouring slices a copy."""
 
 
