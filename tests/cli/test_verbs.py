@@ -125,7 +125,9 @@ def test_a_calibrated_run_predicts_masks_pages_and_a_table(lab, tmp_path, capsys
         "mask.nii.gz",
         "reconstruction.nii.gz",
         "tissue.nii.gz",
+        "findings.csv",
         "overview.png",
+        "thumbnail.png",
         "report.html",
         "record.json",
     )

@@ -48,6 +48,7 @@ def test_outputs_are_those_of_f4e7b19(model, tmp_path):
     new = read_record(tmp_path)
     old = read_record(OLD / "predictions", lambda number: pytest.approx(number, abs=2e-3))
     new["scans"] = [{key: scan[key] for key in old["scans"][0]} for scan in new["scans"]]  # more is noted today
+    new["scans"][0]["files"].remove("ball_findings.csv")  # and written
     assert new == old
     rows = [pd.read_csv(folder / "summary.csv").drop(columns="seconds") for folder in (OLD / "predictions", tmp_path)]
     pd.testing.assert_frame_equal(*rows, rtol=2e-3)

@@ -172,6 +172,25 @@ def test_a_click_and_the_keys_move_the_other_planes(open_page, scan_page):
     assert page.locator("[data-row=pointer] [data-value=voxel]").inner_text() != "–"
 
 
+def test_findings_move_the_viewer(open_page, tmp_path):
+    arrays = made_up()
+    arrays["scores"][40:44, 20:24, 8:10] = 0.6 * arrays["brain"][40:44, 20:24, 8:10]
+    prediction = make_prediction(scores=arrays["scores"])
+    page = open_page(write_scan_page(tmp_path / "p.html", prediction, "p", RECORD))
+    places = [", ".join(map(str, finding.voxel)) for finding in prediction.findings]
+    assert len(places) == 2
+    cell = page.locator("[data-row=crosshair] [data-value=voxel]")
+    page.click("#findings tr[data-finding='1'] td >> nth=0")
+    assert cell.inner_text() == places[1]
+    assert page.locator("#findings tr[aria-current=true]").get_attribute("data-finding") == "1"
+    for key, place in (("n", places[0]), ("n", places[1]), ("p", places[0]), ("p", places[1])):
+        page.keyboard.press(key)
+        assert cell.inner_text() == place
+    page.locator("#findings tbody button").first.focus()
+    page.keyboard.press("Enter")
+    assert cell.inner_text() == places[0]
+
+
 def test_layers_can_be_switched(open_page, scan_page):
     page = open_page(scan_page)
     shown = [pixels(page)]

@@ -93,7 +93,7 @@ def test_page_says_what_was_found(tmp_path):
 
 
 def test_page_is_complete_in_itself_and_can_be_used_without_a_mouse(tmp_path):
-    assert draw_scan(make_prediction(), tmp_path, "p", RECORD) == ["p_overview.png", "p_report.html"]
+    assert draw_scan(make_prediction(), tmp_path, "p", RECORD) == ["p_overview.png", "p_thumbnail.png", "p_report.html"]
     path = tmp_path / "p_report.html"
     source = re.sub(r"base64,[^\"]+", "", path.read_text(encoding="utf-8"))
     assert not re.search(r"https?://|url\(|@import|fetch\(|XMLHttpRequest|WebSocket|import\(", source)
@@ -251,12 +251,41 @@ def test_folder_page_lists_scans_and_links_to_their_pages(tmp_path):
         write_folder_page(tmp_path, pd.DataFrame({"x": [1]}))
 
 
+def test_findings_are_listed_with_a_way_to_each(tmp_path):
+    prediction = make_prediction()
+    path = write_scan_page(tmp_path / "p.html", prediction, "p", RECORD)
+    settings, volumes = embedded(path)
+    assert len(settings["findings"]) == len(prediction.findings) >= 1
+    for at, finding in zip(settings["findings"], prediction.findings, strict=True):
+        assert volumes["lesion"][tuple(at)]
+        assert np.rint(np.array(settings["toVoxel"]) @ [*at, 1]).astype(int).tolist() == list(finding.voxel)
+    rows = [attributes for tag, attributes in read(path).tags if tag == "tr" and "data-finding" in attributes]
+    assert len(rows) == len(prediction.findings)
+    nothing = make_prediction(scores=np.zeros_like(prediction.volume.data))
+    assert "No findings" in " ".join(read(write_scan_page(tmp_path / "q.html", nothing, "q", RECORD)).text)
+
+
+def test_folder_page_shows_thumbnails_of_the_first_scans(tmp_path, monkeypatch):
+    draw_scan(make_prediction(), tmp_path, "c2", RECORD)
+    write_folder_page(tmp_path, make_summary())
+    pictures = [a for tag, a in read(tmp_path / "index.html").tags if tag == "img"]
+    assert len(pictures) == 1
+    assert pictures[0]["src"].startswith("data:image/png")
+    monkeypatch.setattr("semcycle.report.folder_page.MOST_PICTURES", 1)
+    write_folder_page(tmp_path, make_summary())
+    assert not [a for tag, a in read(tmp_path / "index.html").tags if tag == "img"]
+
+
 def test_page_of_a_prediction(ball_store, ball_cases, tmp_path):
     run_training(tiny_recipe(), ball_store, ball_store.case_ids, tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run")
     volume = load_volume(Path(ball_cases[-1].images["t2"]))
     made = predict_volume(checkpoint, volume, threshold=Threshold("fpr_1", 0.05, "healthy: 1 % FPR on 4 balls"))
-    assert draw_scan(made, tmp_path, "l1", {"preset": "literal"}) == ["l1_overview.png", "l1_report.html"]
+    assert draw_scan(made, tmp_path, "l1", {"preset": "literal"}) == [
+        "l1_overview.png",
+        "l1_thumbnail.png",
+        "l1_report.html",
+    ]
     path = tmp_path / "l1_report.html"
     page = read(path)
     text = " ".join(page.text)

@@ -104,6 +104,21 @@ def test_the_prior_is_learned_kept_and_travels(healthy_run, ball_store, tmp_path
     assert not np.array_equal(again.prior.mean, prior.mean)
 
 
+def test_healthy_components_are_kept_with_the_growth_threshold(healthy_run):
+    calibration = load_checkpoint(healthy_run).calibration
+    assert set(calibration.health) == set(calibration.masks)
+    for preset, rule in calibration.masks.items():
+        health = calibration.health[preset]
+        assert (health.grow, health.count) == (rule.grow, 3)
+        assert set(health.scan) <= {0, 1, 2}
+        assert len(health.scan) == len(health.ml) == len(health.peak)
+        assert all(ml >= health.least_ml for ml in health.ml)
+        assert all(peak >= rule.grow - 1e-4 for peak in health.peak)
+        seeds = [(ml, peak) for ml, peak in zip(health.ml, health.peak, strict=True) if peak >= rule.seed]
+        assert health.scans_with(0.03, rule.seed) <= len(seeds)
+    assert any(health.scan for health in calibration.health.values())
+
+
 def test_masks_are_cut_as_calibrated_unless_the_user_says_otherwise(healthy_run):
     checkpoint = load_checkpoint(healthy_run)
     rule = checkpoint.calibration.masks["healthy"]

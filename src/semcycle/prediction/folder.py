@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from semcycle.errors import Failure, LayoutError, VolumeError, WorkerError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, read_failures, write_failures
 from semcycle.prediction.claims import claim_scan, lock_folder, sweep_claims
+from semcycle.prediction.findings import FINDINGS, write_findings
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.prediction.records import has_record, join_records, read_listed, read_record, write_record
 from semcycle.prediction.scans import printable_name
@@ -78,10 +79,11 @@ def predict_files(
 ) -> list[Failure]:
     """Predict scan files and write NIfTI on their grids.
 
-    For every scan: ``<name>_anomaly.nii.gz``, ``_mask.nii.gz`` (with a threshold), ``_reconstruction.nii.gz``,
-    ``_tissue.nii.gz`` (uint8, scaled to [0, 1]), what ``draw`` adds, and ``<name>_record.json``; at the end
-    ``run.json`` and ``summary.csv`` of all. A scan whose record names the same content, model and settings is not
-    done again. Several jobs may fill one folder: a scan that another is at is left to it.
+    For every scan: ``<name>_anomaly.nii.gz``, ``_mask.nii.gz`` and ``_findings.csv`` (with a threshold),
+    ``_reconstruction.nii.gz``, ``_tissue.nii.gz`` (uint8, scaled to [0, 1]), what ``draw`` adds, and
+    ``<name>_record.json``; at the end ``run.json`` and ``summary.csv`` of all. A scan whose record names the same
+    content, model and settings is not done again. Several jobs may fill one folder: a scan that another is at is left
+    to it.
 
     Args:
         scans: Name -> file.
@@ -250,6 +252,8 @@ def _write(prediction: Prediction, out: Path, name: str) -> list[str]:
         if data is not None:
             files.append(f"{name}_{what}.nii.gz")
             save_volume(out / files[-1], data, prediction.volume, description=text + description, slope=slope)
+    if prediction.threshold:
+        files.append(write_findings(out / f"{name}{FINDINGS}", prediction.findings).name)
     return files
 
 

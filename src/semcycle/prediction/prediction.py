@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import PredictionError
+from semcycle.prediction.findings import Finding, list_findings
 from semcycle.prediction.lesion_mask import Components, find_lesions
 from semcycle.prediction.plausibility import judge_lesions, judge_scan
 from semcycle.prediction.postprocess import make_anomaly_map
 from semcycle.prediction.prior import HealthyPrior
 from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.preprocess.pipeline import Prepared, preprocess
-from semcycle.training.calibration import Threshold
+from semcycle.training.calibration import HealthyComponents, Threshold
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.types import SliceArray, TissueSlices, VoxelArray, VoxelMask
 from semcycle.volume import Volume, as_nibabel, ras_spacing
@@ -35,6 +36,7 @@ class Prediction:
         preset: Name of the post-processing.
         threshold: Scores from here on are lesion; ``None`` leaves the mask out.
         doubts: Why the scan may not be what the model knows (:mod:`semcycle.prediction.plausibility`).
+        health: What the model has found in healthy scans with this preset, if it was recorded.
     """
 
     volume: Volume
@@ -45,6 +47,7 @@ class Prediction:
     preset: str = "literal"
     threshold: Threshold | None = None
     doubts: tuple[str, ...] = ()
+    health: HealthyComponents | None = None
 
     @cached_property
     def _anomaly(self) -> VoxelArray:
@@ -63,6 +66,11 @@ class Prediction:
     def components(self) -> Components | None:
         """The lesion mask's components, labelled once; ``None`` without a threshold."""
         return self._components
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """The components one by one, the largest first, with what they are and where; empty without a threshold."""
+        return list_findings(self)
 
     def mask_native(self) -> VoxelMask | None:
         """``(I, J, K)`` lesion mask (:mod:`semcycle.prediction.lesion_mask`); ``None`` without a threshold."""
@@ -138,4 +146,6 @@ def predict_volume(
     scores = make_anomaly_map(prepared.image, reconstruction, prepared.brain, chosen, spacing, prior)
     largest = checkpoint.calibration.largest_residual if checkpoint.calibration else None
     doubts = tuple(judge_scan(volume, prepared, reconstruction, spacing, largest))
-    return Prediction(volume, prepared, scores, reconstruction.image, reconstruction.tissue, chosen, threshold, doubts)
+    health = checkpoint.calibration.health.get(chosen) if checkpoint.calibration else None
+    image, tissue = reconstruction.image, reconstruction.tissue
+    return Prediction(volume, prepared, scores, image, tissue, chosen, threshold, doubts, health)

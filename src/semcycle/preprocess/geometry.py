@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from semcycle.errors import GeometryError
 from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
-from semcycle.volume import Volume, from_ras, ras_spacing, to_ras
+from semcycle.volume import Volume, from_ras, ras_spacing, ras_to_voxel, to_ras
 
 Window: TypeAlias = Literal["mm", "scan", "brain"]
 Centre: TypeAlias = Literal["field", "brain"]
@@ -71,6 +71,24 @@ class WorkingGrid:
         rows, columns = self._matrices("area", back=True)
         data = rows @ np.asarray(slices, np.float32) @ columns.T  # (S, J, I)
         return np.ascontiguousarray(from_ras(data.transpose(2, 1, 0), np.array(self.affine)))
+
+    def locate(self, voxels: NDArray[np.integer]) -> NDArray[np.intp]:
+        """The working pixels that the centres of voxels lie in; for voxels beside the window the nearest.
+
+        Args:
+            voxels: ``(N, 3)`` indices of the scan.
+
+        Returns:
+            ``(N, 3)`` slice, row and column.
+        """
+        affine = np.array(self.affine)
+        to_ras = np.linalg.inv(ras_to_voxel(affine, self.shape))
+        x, y, z = (voxels @ to_ras[:3, :3].T + to_ras[:3, 3]).T
+        across, along, _ = ras_spacing(affine)
+        columns = ((x + 0.5) * across - self.start_mm[0]) / self.pixel_mm
+        rows = ((y + 0.5) * along - self.start_mm[1]) / self.pixel_mm
+        pixels = [np.clip(np.floor(part), 0, self.size - 1) for part in (rows, columns)]
+        return np.stack([np.rint(z), *pixels], axis=1).astype(np.intp)
 
     def _resample(self, data: NDArray[Any], kernel: str) -> SliceArray:
         rows, columns = self._matrices(kernel)

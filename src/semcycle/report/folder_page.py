@@ -12,8 +12,8 @@ import pandas as pd
 from semcycle.errors import Failure, ScoringError
 from semcycle.files import read_failures, read_json
 from semcycle.prediction.records import RUN, read_summary
-from semcycle.report.html import list_facts, make_grid, write_html
-from semcycle.report.scan_page import LIMITS, page_name
+from semcycle.report.html import embed_picture, list_facts, make_grid, write_html
+from semcycle.report.scan_page import LIMITS, THUMBNAIL, page_name
 
 HEADS = {
     "scan": "scan",
@@ -29,6 +29,9 @@ HEADS = {
 
 WORDS = ("scan", "flags")
 """Columns of text; an empty cell of another is a missing number."""
+
+MOST_PICTURES = 500
+"""Scans whose thumbnails the page holds, about 10 kB each; it stays one file that a browser opens at once."""
 
 _DIGITS = {HEADS["lesion_ml"]: 1, HEADS["largest_ml"]: 1, HEADS["brain_ml"]: 0}
 
@@ -79,10 +82,15 @@ def write_folder_page(
     shown = summary[[column for column in HEADS if column in summary and not summary[column].isna().all()]]
     names = [str(name) for name in summary["scan"]]
     links = {name: quote(page_name(name)) for name in names if (folder / page_name(name)).is_file()}
+    pictures = {name: folder / f"{name}{THUMBNAIL}.png" for name in names[:MOST_PICTURES]}
+    shown_pictures = {name: embed_picture(path) for name, path in pictures.items() if path.is_file()}
+    grid = make_grid(shown.rename(columns=HEADS), bars=True, links=links, digits=_DIGITS, pictures=shown_pictures)
     content = {
         "title": title,
         "intro": intro or _introduce(summary),
-        "summary": make_grid(shown.rename(columns=HEADS), bars=True, links=links, digits=_DIGITS),
+        "summary": grid,
+        "thumbnails": bool(shown_pictures),
+        "left_out": max(len(names) - MOST_PICTURES, 0) if shown_pictures else 0,
         "failures": list(failures),
         "facts": list_facts(facts or {}),
         "limits": LIMITS,

@@ -74,6 +74,7 @@ def make_grid(
     bars: bool = False,
     links: Mapping[str, str] | None = None,
     digits: Mapping[str, int] | None = None,
+    pictures: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What the template needs of a table: headings, and cells with text, sort value, alignment, mark, bar and link.
 
@@ -83,6 +84,7 @@ def make_grid(
         bars: Draw a bar from 0 to the column's highest value under every number; with ``marks`` from 0 to 1.
         links: Text of a row's first cell -> address.
         digits: Column -> decimals, where the usual ones do not fit.
+        pictures: Text of a row's first cell -> address of a picture beside it.
     """
     numeric = [is_numeric_dtype(frame[name]) for name in frame.columns]
     lead = len(frame.columns) - (marks.shape[1] if marks is not None else 0)
@@ -100,6 +102,7 @@ def make_grid(
                 "best": marks is not None and column >= lead and bool(marks.iloc[row, column - lead]),
                 "bar": f"{100 * min(max(float(value) / tops[column], 0), 1):.1f}" if drawn else None,
                 "link": (links or {}).get(str(value), "") if column == 0 else "",
+                "picture": (pictures or {}).get(str(value), "") if column == 0 else "",
             }
             cells.append(cell)
         rows.append(cells)

@@ -14,6 +14,8 @@ from semcycle.types import SliceMask
 
 _COLUMNS = 8
 """Slices shown at most."""
+_THUMBNAIL = 1.1
+"""Inches of the sides of a thumbnail."""
 
 
 def overview_figure(prediction: Prediction) -> Figure:
@@ -51,6 +53,25 @@ def overview_figure(prediction: Prediction) -> Figure:
         canvas.draw_bar(bars[-1], top, "anomaly score")
         if tissue is not None:
             canvas.write_legend(figure)
+    return figure
+
+
+def thumbnail_figure(prediction: Prediction) -> Figure:
+    """Draw a scan's worst axial slice, small: that with most of the lesion mask, or without one the highest mean score.
+
+    The mask is outlined.
+    """
+    x, brain, mask = prediction.prepared.image, prediction.prepared.brain, prediction.mask_native()
+    lesion = np.zeros_like(brain) if mask is None else prediction.prepared.record.grid.forward(mask) > 0.5
+    weight = lesion if lesion.any() else prediction.scores * brain
+    index = int(weight.sum(axis=(1, 2)).argmax())
+    (box,) = canvas.crop_boxes([brain[index]])
+    with mpl.rc_context(canvas.STYLE):
+        figure = canvas.make_figure(_THUMBNAIL, _THUMBNAIL, canvas.STAGE)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        canvas.draw_grey(axes, x[index], box, canvas.white_level(x, brain))
+        canvas.draw_outline(axes, canvas.crop(lesion[index], box))
     return figure
 
 

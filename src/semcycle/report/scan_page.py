@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from semcycle.prediction.prediction import Prediction
 from semcycle.report.canvas import ANOMALY_MAP, save_figure
+from semcycle.report.findings_grid import findings_grid
 from semcycle.report.histogram import draw_histogram
 from semcycle.report.html import RESEARCH_ONLY, RESIDUAL_LIMITS, embed_picture, list_facts, write_html
-from semcycle.report.overview import overview_figure
+from semcycle.report.overview import overview_figure, thumbnail_figure
 from semcycle.report.viewer import embed_viewer
 
 LIMITS = (
@@ -46,9 +47,12 @@ FACTS = {
 }
 """Keys of a scan's record -> words on its page."""
 
+THUMBNAIL = "_thumbnail"
+"""Ending of the picture that the folder's page shows of a scan."""
+
 
 def draw_scan(prediction: Prediction, out: Path, name: str, record: Mapping[str, Any]) -> list[str]:
-    """Write ``<name>_overview.png`` and ``<name>_report.html``, linked to the folder's ``index.html``.
+    """Write ``<name>_overview.png``, ``_thumbnail.png`` and ``_report.html``, linked to the folder's ``index.html``.
 
     Args:
         prediction: Of the scan.
@@ -61,7 +65,8 @@ def draw_scan(prediction: Prediction, out: Path, name: str, record: Mapping[str,
     """
     picture = save_figure(overview_figure(prediction), out / f"{name}_overview")[0]
     page = write_scan_page(out / page_name(name), prediction, name, record, overview=picture, index="index.html")
-    return [picture.name, page.name]
+    thumbnail = save_figure(thumbnail_figure(prediction), out / f"{name}{THUMBNAIL}")[0]
+    return [picture.name, thumbnail.name, page.name]
 
 
 def page_name(scan: str) -> str:
@@ -104,6 +109,8 @@ def write_scan_page(
         "intro": _introduce(prediction),
         "tiles": _tiles(prediction, scores),
         "flags": prediction.flags,
+        "findings": findings_grid(prediction.findings),
+        "no_findings": threshold is not None and not prediction.findings,
         "overview": None if overview is None else _overview(overview, prediction),
         "histogram": draw_histogram(scores, threshold.value if threshold else None),
         "threshold_source": threshold.source if threshold else "",

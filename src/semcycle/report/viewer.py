@@ -117,6 +117,7 @@ def embed_viewer(prediction: Prediction) -> dict[str, Any]:
         "spacing": [round(size, 6) for size in grid.spacing],
         "toVoxel": np.round(grid.to_voxel[:3], 6).tolist(),
         "toMm": np.round((affine @ grid.to_voxel)[:3], 6).tolist(),
+        "findings": _find_voxels(grid, [finding.voxel for finding in prediction.findings], inside.shape),
         "start": find_start(scores, grid.cut(components.largest()) if components else None),
         "image": {"low": low, "step": step, "black": max(low, min(0.0, white)), "white": white},
         "scores": {"step": score_step, "last": last, "top": top, "threshold": threshold},
@@ -169,6 +170,12 @@ def find_start(scores: VoxelArray, lesion: VoxelMask | None) -> list[int]:
     if smooth.max() > 0:
         return [int(index) for index in np.unravel_index(int(smooth.argmax()), smooth.shape)]
     return [size // 2 for size in scores.shape]
+
+
+def _find_voxels(grid: ViewGrid, voxels: list[tuple[int, int, int]], shape: tuple[int, ...]) -> list[list[int]]:
+    """The shown voxels that are nearest to voxels of the scan."""
+    index = np.array([[*voxel, 1] for voxel in voxels], float).reshape(-1, 4) @ np.linalg.inv(grid.to_voxel).T
+    return np.clip(np.rint(index[:, :3]).astype(int), 0, np.array(shape) - 1).tolist()
 
 
 def _grey_scale(image: NDArray[np.floating]) -> tuple[float, float]:

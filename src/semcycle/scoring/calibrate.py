@@ -19,7 +19,14 @@ from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.scoring.healthy_scans import HealthyScan
 from semcycle.scoring.risk import control_risk, cuts, share_above
 from semcycle.scoring.scan_spool import ScanSpool
-from semcycle.training.calibration import RATES, Calibration, HealthyThreshold, MaskRule
+from semcycle.training.calibration import (
+    MIN_LESION_ML,
+    RATES,
+    Calibration,
+    HealthyComponents,
+    HealthyThreshold,
+    MaskRule,
+)
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.types import VoxelArray
 
@@ -123,6 +130,7 @@ def calibrate_model(
         cutter = _Cutter(spool, priors, settings, f"the model learned from {len(seen)} of the scans" if seen else "")
         presets = dict.fromkeys([settings.preset, *(name for name in PRESETS if priors.fit(name))])
         rules = {name: cutter.set_cuts(name) for name in presets}
+        health = {name: cutter.keep_components(name, rule.grow) for name, (_, rule) in rules.items() if rule}
     calibration = Calibration(
         preset=settings.preset,
         source=source,
@@ -130,6 +138,7 @@ def calibrate_model(
         subjects=sorted(set(subjects)),
         thresholds={name: thresholds for name, (thresholds, _) in rules.items()},
         masks={name: rule for name, (_, rule) in rules.items() if rule},
+        health=health,
         largest_residual=round(max(residuals), 5),
         prior=priors.kept_hash(checkpoint.folder),
     )
@@ -200,6 +209,18 @@ class _Cutter:
         )
         return thresholds, rule
 
+    def keep_components(self, preset: str, grow: float) -> HealthyComponents:
+        """The healthy components of all scans from a growth threshold on."""
+        scans, sizes, highest = [], list[float](), list[float]()
+        for index in range(len(self._spool)):
+            peaks, ml = self._false_components(index, preset, grow, MIN_LESION_ML)
+            scans += [index] * len(ml)
+            sizes += [round(float(size), 3) for size in ml]
+            highest += [round(float(peak), 4) for peak in peaks]
+        return HealthyComponents(
+            grow=grow, least_ml=MIN_LESION_ML, count=len(self._spool), scan=scans, ml=sizes, peak=highest
+        )
+
     def _scores(self, index: int, preset: str) -> tuple[HealthyScan, VoxelArray]:
         scan, made = self._spool.load(index)
         prior = self._priors.without(index)
@@ -211,18 +232,22 @@ class _Cutter:
         return share_above(scores[scan.healthy_native])
 
     def _mask(self, index: int, preset: str, grow: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """For each seed the share of the healthy voxels in a scan's mask, and its false components.
+        """For each seed the share of the healthy voxels in a scan's mask, and its false components."""
+        scan = self._spool.load(index)[0]
+        peaks, ml = self._false_components(index, preset, grow, self._settings.min_ml)
+        healthy_ml = scan.healthy_native.sum() * float(np.prod(scan.spacing_native)) / 1000
+        return share_above(peaks, ml / healthy_ml), share_above(peaks, np.ones(len(peaks)))
 
-        Components that reach into a lesion or the margin around it are neither.
-        """
+    def _false_components(
+        self, index: int, preset: str, grow: float, least_ml: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
+        """Peaks and volumes of a scan's components; those that reach into a lesion or its margin are left out."""
         scan, scores = self._scores(index, preset)
         components, peaks = find_components(scores, scan.inside, scan.spacing_native, grow)
         touched = np.unique(components.labels[scan.inside & ~scan.healthy_native])
-        false = components.sizes_ml >= self._settings.min_ml
+        false = components.sizes_ml >= least_ml
         false[touched[touched > 0] - 1] = False
-        healthy_ml = scan.healthy_native.sum() * float(np.prod(scan.spacing_native)) / 1000
-        shares = share_above(peaks[false], components.sizes_ml[false] / healthy_ml)
-        return shares, share_above(peaks[false], np.ones(int(false.sum())))
+        return peaks[false], components.sizes_ml[false]
 
 
 def _value(index: int) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from semcycle.config import Config
@@ -105,6 +106,30 @@ class HealthyThreshold(Config):
     """CSF, likewise."""
 
 
+class HealthyComponents(Config):
+    """What healthy scans have above a mask's growth threshold: how often a piece of a size and height is chance."""
+
+    grow: float
+    """Components are made of voxels from this score on."""
+    least_ml: float = Field(ge=0)
+    """Smaller components were not kept."""
+    count: int = Field(ge=1)
+    """Healthy scans."""
+    scan: list[int]
+    """Which of the scans each component is of, from 0."""
+    ml: list[float]
+    """Volume of each."""
+    peak: list[float]
+    """Highest score of each."""
+
+    def scans_with(self, ml: float, peak: float) -> int | None:
+        """Scans that have a component at least this large and high; ``None`` below what was kept."""
+        if ml < self.least_ml:
+            return None
+        alike = (np.array(self.ml) >= ml) & (np.array(self.peak) >= peak)
+        return len(set(np.array(self.scan)[alike].tolist()))
+
+
 class Calibration(Config):
     """What ``semcycle calibrate`` leaves beside the weights."""
 
@@ -120,6 +145,8 @@ class Calibration(Config):
     """Preset -> thresholds."""
     masks: dict[str, MaskRule] = Field(default_factory=dict)
     """Preset -> how the lesion mask is cut where the user names no threshold."""
+    health: dict[str, HealthyComponents] = Field(default_factory=dict)
+    """Preset -> components of the healthy scans, for each mask rule; empty in files from before they were kept."""
     prior: str = ""
     """SHA-256 of the healthy prior the scores were made with; empty without."""
     largest_residual: float | None = None

@@ -95,6 +95,21 @@ function connect(viewer) {
     set();
     move(viewer.start);
   }
+  const rows = [...document.querySelectorAll("#findings tr[data-finding]")];
+  let shown = -1;
+  function visit(number) {
+    shown = number;
+    for (const row of rows) row.setAttribute("aria-current", Number(row.dataset.finding) === number);
+    move(viewer.findings[number]);
+  }
+  for (const row of rows) row.addEventListener("click", () => { visit(Number(row.dataset.finding)); root.scrollIntoView({ block: "nearest" }); });
+  document.addEventListener("keydown", event => {
+    if (!rows.length || event.ctrlKey || event.metaKey || event.altKey || !["n", "p"].includes(event.key)) return;
+    const order = [...document.querySelectorAll("#findings tr[data-finding]")].map(row => Number(row.dataset.finding)); // as the table is sorted
+    const place = order.indexOf(shown), step = event.key === "n" ? 1 : -1;
+    visit(order[place < 0 ? (step > 0 ? 0 : order.length - 1) : (place + step + order.length) % order.length]);
+  });
+
   viewer.home = { ...viewer.image };
   get("reset").addEventListener("click", reset);
   get("top").textContent = short(reach);
