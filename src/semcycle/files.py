@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +44,11 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.E
 
 
 def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically, see :func:`write_chunks`."""
+    write_chunks(path, (content,))
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file atomically: temporary file beside it, fsync, rename.
 
     The first write into a folder removes what killed processes left there. A temporary file is locked by its writer,
@@ -51,7 +56,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Args:
         path: Where the file shall stand; its folder is made.
-        content: All of it.
+        chunks: Its content, part by part; may be made while it is written.
 
     Raises:
         OSError: The disk is full or the folder is not writable; the file is named, and an older one left as it was.
@@ -63,7 +68,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             _swept.add(path.parent)
             sweep(path.parent)
         with _open_locked(name) as part:
-            part.write(content)
+            for chunk in chunks:
+                part.write(chunk)
             part.flush()
             os.fsync(part.fileno())
             if fcntl:

@@ -92,7 +92,7 @@ def list_findings(prediction: Prediction) -> list[Finding]:
     for number, label in enumerate(np.argsort(-components.sizes_ml, kind="stable"), start=1):
         box, ml = boxes[label], float(components.sizes_ml[label])
         inside = components.labels[box] == label + 1
-        scores = prediction.anomaly_native()[box][inside]
+        scores = prediction.anomaly_native(box[2])[box[:2]][inside]
         voxels = np.argwhere(inside) + [part.start for part in box]
         centre = voxels[np.square(voxels - voxels.mean(axis=0)).sum(axis=1).argmin()]
         some = voxels[:: 1 + len(voxels) // _MAX_VOXELS]

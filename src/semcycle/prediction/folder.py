@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from semcycle.errors import Failure, LayoutError, VolumeError, WorkerError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, read_failures, write_failures
@@ -26,6 +25,7 @@ from semcycle.training.checkpoint import Checkpoint
 from semcycle.training.engines import TORCH
 from semcycle.training.shipped import WEIGHTS
 from semcycle.volume import image_files, load_mask, load_volume, save_volume
+from semcycle.volume.slabs import Slabs, cut_slabs
 
 VERSIONS = {"semcycle": VERSION, "torch": torch.__version__, "numpy": np.__version__}
 
@@ -239,26 +239,30 @@ def _is_done(record: Mapping[str, Any] | None, content: str, how: str, model: st
 
 
 def _write(prediction: Prediction, out: Path, name: str) -> list[str]:
-    text = f"semcycle {VERSION} "
-    tissue, mask = prediction.tissue_native(), prediction.mask_native()
-    outputs: dict[str, tuple[NDArray[Any] | None, str, float]] = {
-        "anomaly": (prediction.anomaly_native(), "anomaly", 1),
-        "mask": (mask, "lesion mask", 1),
-        "reconstruction": (prediction.reconstruction_native(), "reconstruction", 1),
-        "tissue": (None if tissue is None else np.rint(tissue * 255).astype(np.uint8), "GM WM CSF", 1 / 255),
+    outputs: dict[str, tuple[str, type, Callable[[slice, int], Any]]] = {
+        "anomaly": ("anomaly", np.float32, lambda part, _: prediction.anomaly_native(part)),
+        "mask": ("lesion mask", np.bool_, lambda part, _: prediction.mask_native(part)),
+        "reconstruction": ("reconstruction", np.float32, lambda part, _: prediction.reconstruction_native(part)),
+        "tissue": ("GM WM CSF", np.uint8, lambda part, index: np.rint(prediction.tissue_map(index, part) * 255)),
     }
+    if prediction.threshold is None:
+        del outputs["mask"]
+    if prediction.tissue is None:
+        del outputs["tissue"]
     files = []
-    for what, (data, description, slope) in outputs.items():
-        if data is not None:
-            files.append(f"{name}_{what}.nii.gz")
-            save_volume(out / files[-1], data, prediction.volume, description=text + description, slope=slope)
+    for what, (words, dtype, make) in outputs.items():
+        shape, slope = ((*prediction.volume.shape, 3), 1 / 255) if what == "tissue" else (prediction.volume.shape, 1)
+        files.append(f"{name}_{what}.nii.gz")
+        slabs = Slabs(shape, np.dtype(dtype), make)
+        save_volume(out / files[-1], slabs, prediction.volume, description=f"semcycle {VERSION} {words}", slope=slope)
     if prediction.threshold:
         files.append(write_findings(out / f"{name}{FINDINGS}", prediction.findings).name)
     return files
 
 
 def _describe(prediction: Prediction, checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
-    scores = prediction.anomaly_native()[prediction.prepared.brain_native]
+    volume, brain = prediction.volume, prediction.prepared.brain_native
+    scores = np.concatenate([prediction.anomaly_native(part)[brain[:, :, part]] for part in cut_slabs(volume.shape)])
     components, threshold = prediction.components(), prediction.threshold
     return {
         "scan": printable_name(path.name),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from semcycle.training.calibration import Threshold
 from semcycle.types import Spacing, VoxelArray, VoxelMask
 from semcycle.volume.masks import label_components
+from semcycle.volume.slabs import Slabs, as_slabs, cut_slabs
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Components:
 
 
 def find_components(
-    scores: VoxelArray, brain: VoxelMask, spacing: Spacing, grow: float
+    scores: VoxelArray | Slabs, brain: VoxelMask, spacing: Spacing, grow: float
 ) -> tuple[Components, NDArray[np.float32]]:
     """Components of the brain's voxels whose score reaches ``grow``, and the highest score of each.
 
     Args:
-        scores: ``(I, J, K)`` anomaly scores.
+        scores: ``(I, J, K)`` anomaly scores, as a whole or slab by slab.
         brain: ``(I, J, K)``.
         spacing: Voxel size in mm.
         grow: Score.
@@ -64,18 +65,24 @@ def find_components(
     Returns:
         N components and their ``(N,)`` peaks.
     """
-    labels, voxels = label_components((scores >= grow) & brain, spacing)
-    inside = labels > 0
+    slabs = as_slabs(scores) if isinstance(scores, np.ndarray) else scores
+    above, parts, values = np.zeros(brain.shape, bool), cut_slabs(brain.shape), []
+    for part in parts:
+        slab = slabs.make(part, 0)
+        above[:, :, part] = (slab >= grow) & brain[:, :, part]
+        values.append(slab[above[:, :, part]])
+    labels, voxels = label_components(above, spacing)
     peaks = np.full(len(voxels) + 1, -np.inf, np.float32)
-    np.maximum.at(peaks, labels[inside], scores[inside])
+    for part, value in zip(parts, values, strict=True):
+        np.maximum.at(peaks, labels[:, :, part][above[:, :, part]], value)
     return Components(labels, voxels * float(np.prod(spacing)) / 1000), peaks[1:]
 
 
-def find_lesions(scores: VoxelArray, brain: VoxelMask, spacing: Spacing, threshold: Threshold) -> Components:
+def find_lesions(scores: VoxelArray | Slabs, brain: VoxelMask, spacing: Spacing, threshold: Threshold) -> Components:
     """The components of an anomaly map that are called lesion.
 
     Args:
-        scores: ``(I, J, K)`` anomaly scores on the scan's grid.
+        scores: ``(I, J, K)`` anomaly scores on the scan's grid, as a whole or slab by slab.
         brain: ``(I, J, K)``.
         spacing: Voxel size in mm.
         threshold: Seed, growth threshold and least volume.
@@ -84,4 +91,7 @@ def find_lesions(scores: VoxelArray, brain: VoxelMask, spacing: Spacing, thresho
     components, peaks = find_components(scores, brain, spacing, grow)
     kept = (peaks >= threshold.value) & (components.sizes_ml >= threshold.min_ml)
     numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
-    return Components(numbers[components.labels], components.sizes_ml[kept])
+    for slab in components.labels:
+        if slab.any():  # what is never touched of a large array takes no memory
+            slab[...] = numbers[slab]
+    return Components(components.labels, components.sizes_ml[kept])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from semcycle.training.calibration import HealthyComponents, Threshold
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.types import SliceArray, TissueSlices, VoxelArray, VoxelMask
 from semcycle.volume import Volume, as_nibabel, ras_spacing
+from semcycle.volume.slabs import WHOLE, Slabs, cut_slabs
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,18 @@ class Prediction:
     def _anomaly(self) -> VoxelArray:
         return self.prepared.to_native(self.scores)
 
-    def anomaly_native(self) -> VoxelArray:
-        """``(I, J, K)`` anomaly scores in [0, 1], 0 outside the brain."""
-        return self._anomaly
+    def anomaly_native(self, part: slice = WHOLE) -> VoxelArray:
+        """``(I, J, K)`` anomaly scores in [0, 1], 0 outside the brain; of all the axis K or a part of it."""
+        if len(cut_slabs(self.volume.shape)) == 1:  # kept, for it is asked for several times
+            return self._anomaly[:, :, part]
+        return self.prepared.to_native(self.scores, part)
 
     @cached_property
     def _components(self) -> Components | None:
         if self.threshold is None:
             return None
-        return find_lesions(self._anomaly, self.prepared.brain_native, self.volume.spacing, self.threshold)
+        scores = Slabs(self.volume.shape, np.dtype(np.float32), lambda part, _: self.anomaly_native(part))
+        return find_lesions(scores, self.prepared.brain_native, self.volume.spacing, self.threshold)
 
     def components(self) -> Components | None:
         """The lesion mask's components, labelled once; ``None`` without a threshold."""
@@ -72,9 +77,9 @@ class Prediction:
         """The components one by one, the largest first, with what they are and where; empty without a threshold."""
         return list_findings(self)
 
-    def mask_native(self) -> VoxelMask | None:
+    def mask_native(self, part: slice = WHOLE) -> VoxelMask | None:
         """``(I, J, K)`` lesion mask (:mod:`semcycle.prediction.lesion_mask`); ``None`` without a threshold."""
-        return None if self._components is None else self._components.labels > 0
+        return None if self._components is None else self._components.labels[:, :, part] > 0
 
     @property
     def flags(self) -> list[str]:
@@ -83,15 +88,26 @@ class Prediction:
         lesions = judge_lesions(components.total_ml, brain.ml) if components else []
         return [*self.volume.warnings, *brain.warnings, *self.doubts, *lesions]
 
-    def reconstruction_native(self) -> VoxelArray:
+    def reconstruction_native(self, part: slice = WHOLE) -> VoxelArray:
         """``(I, J, K)`` reconstruction in the scan's own intensity units, background outside the brain."""
-        return self.prepared.to_scanner(self.reconstruction)
+        return self.prepared.to_scanner(self.reconstruction, part)
 
     def tissue_native(self) -> NDArray[np.float32] | None:
         """``(I, J, K, 3)`` GM, WM, CSF in [0, 1], 0 outside the brain."""
         if self.tissue is None:
             return None
-        return np.stack([self.prepared.to_native(self.tissue[:, index]) for index in range(3)], axis=-1)
+        return np.stack([self.tissue_map(index) for index in range(3)], axis=-1)
+
+    def tissue_map(self, index: int, part: slice = WHOLE) -> VoxelArray:
+        """``(I, J, K)`` probability of GM (0), WM (1) or CSF (2) in [0, 1], 0 outside the brain.
+
+        Raises:
+            PredictionError: The method has no tissue maps.
+        """
+        if self.tissue is None:
+            msg = "expected a method with tissue maps, got one without"
+            raise PredictionError(msg)
+        return self.prepared.to_native(self.tissue[:, index], part)
 
     def to_nibabel(self, what: str = "anomaly") -> Any:
         """One of ``anomaly``, ``mask``, ``reconstruction``, ``tissue`` as a ``nibabel.Nifti1Image`` on the scan's grid.
@@ -99,7 +115,7 @@ class Prediction:
         Raises:
             PredictionError: There is no such output, or this prediction has none.
         """
-        outputs = {
+        outputs: dict[str, Callable[[], NDArray[Any] | None]] = {
             "anomaly": self.anomaly_native,
             "mask": self.mask_native,
             "reconstruction": self.reconstruction_native,

@@ -10,6 +10,7 @@ from scipy import ndimage
 from semcycle.errors import BrainMaskError
 from semcycle.types import VoxelMask
 from semcycle.volume import Volume, ras_spacing, to_ras
+from semcycle.volume.slabs import thin_out
 
 MIN_ML = 50.0
 """Less than this is no brain (a whole one has 900 to 2000 ml with its outer CSF)."""
@@ -75,9 +76,9 @@ def find_background(volume: Volume) -> Background:
     Resampling rings around a brain, editors leave voxels of 1, and some tools add noise: where more than ``MAX_FAINT``
     of what differs from the background is fainter than ``FAINT`` of the tissue, that much counts as background too.
     """
-    faces = [np.take(volume.data, end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    faces = [np.moveaxis(volume.data, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)]
     level = float(np.median(np.concatenate(faces)))
-    away = np.abs(volume.data - np.float32(level))
+    away = np.abs(thin_out(volume.data) - np.float32(level))
     top = float(np.percentile(away, 99.5))
     clear = away > FAINT * top
     if not clear.any():
@@ -189,7 +190,7 @@ def check_mask(mask: VoxelMask, volume: Volume, method: str) -> BrainRecord:
     doubts = []
     if not PLAUSIBLE_ML[0] <= ml <= PLAUSIBLE_ML[1]:
         doubts.append(f"brain mask of {ml:.0f} ml (plausible: {PLAUSIBLE_ML[0]:.0f}-{PLAUSIBLE_ML[1]:.0f} ml)")
-    pieces = _largest_component(mask).sum() / mask.sum()
+    pieces = _largest_component(mask[_box(mask)]).sum() / mask.sum()
     if pieces < 0.98:
         doubts.append(f"brain mask in pieces: the largest holds {pieces:.0%}")
     if symmetry < MIN_SYMMETRY:
@@ -210,7 +211,7 @@ def clean_mask(mask: VoxelMask) -> VoxelMask:
     """Keep the largest face-connected component and fill what it encloses."""
     if not mask.any():
         return mask
-    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in ndimage.find_objects(mask.astype(np.uint8))[0])
+    box = _box(mask)
     inner = np.pad(_largest_component(mask[box]), 1)
     outside = np.zeros_like(inner)
     labels, _ = ndimage.label(~inner)
@@ -218,6 +219,11 @@ def clean_mask(mask: VoxelMask) -> VoxelMask:
     clean = np.zeros_like(mask)
     clean[box] = ~outside[1:-1, 1:-1, 1:-1]
     return clean
+
+
+def _box(mask: VoxelMask) -> tuple[slice, ...]:
+    """What holds a mask that is not empty, with a margin of a voxel."""
+    return tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in ndimage.find_objects(mask.view(np.uint8))[0])
 
 
 def _largest_component(mask: VoxelMask) -> VoxelMask:

@@ -18,7 +18,8 @@ from scipy import ndimage
 
 from semcycle.errors import GeometryError
 from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
-from semcycle.volume import Volume, from_ras, ras_spacing, ras_to_voxel, to_ras
+from semcycle.volume import Volume, from_ras, ras_part, ras_spacing, ras_to_voxel, to_ras
+from semcycle.volume.slabs import WHOLE
 
 Window: TypeAlias = Literal["mm", "scan", "brain"]
 Centre: TypeAlias = Literal["field", "brain"]
@@ -63,14 +64,26 @@ class WorkingGrid:
         """Resample ``(I, J, K)`` to ``(S, H, W)``: ``area`` wants more than half of a pixel, ``nearest`` its centre."""
         return self._resample(mask, self.labels) > 0.5
 
-    def inverse(self, slices: NDArray[Any]) -> VoxelArray:
+    def inverse(self, slices: NDArray[Any], part: slice = WHOLE) -> VoxelArray:
         """Resample ``(S, H, W)`` back to the scan's ``(I, J, K)``; outside the window is 0.
 
         Always by area or linearly, whatever the kernel of the way there: scores and probabilities never overshoot.
+
+        Args:
+            slices: ``(S, H, W)``.
+            part: Of the scan's axis K, the only voxels that are made.
         """
+        affine = np.array(self.affine)
         rows, columns = self._matrices("area", back=True)
+        axis, wanted = ras_part(affine, self.shape, part)
+        if axis == 0:
+            columns = columns[wanted]
+        elif axis == 1:
+            rows = rows[wanted]
+        else:
+            slices = slices[wanted]
         data = rows @ np.asarray(slices, np.float32) @ columns.T  # (S, J, I)
-        return np.ascontiguousarray(from_ras(data.transpose(2, 1, 0), np.array(self.affine)))
+        return np.ascontiguousarray(from_ras(data.transpose(2, 1, 0), affine))
 
     def locate(self, voxels: NDArray[np.integer]) -> NDArray[np.intp]:
         """The working pixels that the centres of voxels lie in; for voxels beside the window the nearest.

@@ -37,8 +37,10 @@ class IntensityScale:
 
     def forward(self, data: NDArray[Any]) -> VoxelArray:
         """Scanner units ``(I, J, K)`` -> [0, 1], clipped."""
-        levels = np.clip((np.asarray(data, np.float32) - self.zero) / self._units(), 0, 1)
-        return (levels if self.curve is None else np.interp(levels, *self.curve)).astype(np.float32)
+        levels = np.asarray(data, np.float32) - np.float32(self.zero)
+        levels /= self._units()
+        np.clip(levels, 0, 1, out=levels)
+        return levels if self.curve is None else np.interp(levels, *self.curve).astype(np.float32)
 
     def inverse(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """[0, 1] -> scanner units ``(I, J, K)``."""
@@ -46,6 +48,10 @@ class IntensityScale:
         if self.curve is not None:
             levels = np.interp(levels, *self.curve[::-1]).astype(np.float32)
         return (levels * self._units() + self.zero).astype(np.float32)
+
+    def cut(self, part: slice) -> IntensityScale:
+        """The scale of a part of the scan's axis K."""
+        return replace(self, unit=self.unit[part]) if isinstance(self.unit, list) and self.axis == 2 else self
 
     def _units(self) -> float | NDArray[np.float32]:
         if not isinstance(self.unit, list):

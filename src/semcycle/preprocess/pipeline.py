@@ -26,6 +26,7 @@ from semcycle.preprocess.geometry import Centre, Kernel, Labels, Window, Working
 from semcycle.preprocess.intensity import IntensityScale, fit_scale, match_histogram
 from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
 from semcycle.volume import Volume
+from semcycle.volume.slabs import WHOLE
 
 SliceNumber = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Label = Annotated[int, Field(ge=-(2**31), lt=2**31)]
@@ -166,17 +167,18 @@ class Prepared:
     record: PreprocessRecord
     bias_field: VoxelArray | None = None
 
-    def to_scanner(self, slices: NDArray[Any]) -> VoxelArray:
-        """Bring ``(S, H, W)`` intensities in [0, 1] to the scan's grid, units and bias field."""
-        scale = self.record.scale
-        native = scale.inverse(self.to_native(slices))
+    def to_scanner(self, slices: NDArray[Any], part: slice = WHOLE) -> VoxelArray:
+        """Bring ``(S, H, W)`` intensities in [0, 1] to a part of the scan's axis K, its units and bias field."""
+        scale = self.record.scale.cut(part)
+        native = scale.inverse(self.to_native(slices, part))
         if self.bias_field is not None:
-            native = (native - np.float32(scale.zero)) * self.bias_field + np.float32(scale.zero)
-        return np.where(self.brain_native, native, np.float32(scale.zero))
+            native = (native - np.float32(scale.zero)) * self.bias_field[:, :, part] + np.float32(scale.zero)
+        return np.where(self.brain_native[:, :, part], native, np.float32(scale.zero))
 
-    def to_native(self, slices: NDArray[Any]) -> VoxelArray:
-        """Bring ``(S, H, W)`` back to the scan's grid, 0 outside the brain."""
-        return np.where(self.brain_native, self.record.grid.inverse(slices), np.float32(0))
+    def to_native(self, slices: NDArray[Any], part: slice = WHOLE) -> VoxelArray:
+        """Bring ``(S, H, W)`` back to a part of the scan's axis K, 0 outside the brain."""
+        inverse = self.record.grid.inverse(slices, part)
+        return np.where(self.brain_native[:, :, part], inverse, np.float32(0))
 
 
 def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | None = None) -> Prepared:
@@ -216,7 +218,10 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
     scale = fit_scale(volume, brain, zero, settings.intensity, settings.percentile, settings.intensity_scope)
     if settings.histogram is not None:
         scale = match_histogram(scale, scale.forward(volume.data)[brain], settings.histogram)
-    image = grid.forward(np.where(brain, scale.forward(volume.data), np.float32(0)))
+    scaled = scale.forward(volume.data)
+    scaled[~brain] = 0
+    image = grid.forward(scaled)
+    del scaled
     mask = grid.forward_mask(brain)
     record = PreprocessRecord(grid, scale, checked, bias_range)
     return Prepared(np.where(mask, image, np.float32(0)), mask, brain, record, field)

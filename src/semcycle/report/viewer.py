@@ -95,10 +95,11 @@ def embed_viewer(prediction: Prediction) -> dict[str, Any]:
         ``step`` and ``tilt``, see :class:`ViewGrid`.
     """
     affine, brain = prediction.volume.affine, prediction.prepared.brain_native
-    tissue, components = prediction.tissue_native(), prediction.components()
+    components = prediction.components()
     threshold = prediction.threshold.value if prediction.threshold else None
     grid = fit_view(brain, affine)
-    inside, image, scores = (grid.cut(part) for part in (brain, prediction.volume.data, prediction.anomaly_native()))
+    inside, image = grid.cut(brain), grid.cut(prediction.volume.data)
+    scores = np.array(grid.cut(prediction.anomaly_native()))  # a copy: the whole of a large scan is not kept
     low, step = _grey_scale(image)
     white = float(np.percentile(image[inside], 99.8))
     score_step, last, top = _score_scale(scores[inside], threshold)
@@ -107,9 +108,9 @@ def embed_viewer(prediction: Prediction) -> dict[str, Any]:
         "scores": floor_scores(scores, score_step),
         "reconstruction": _to_bytes(np.where(inside, grid.cut(prediction.reconstruction_native()), low), low, step),
     }
-    if tissue is not None:
+    if prediction.tissue is not None:
         for index, name in enumerate(canvas.TISSUE_COLOURS):
-            volumes[name.lower()] = _to_bytes(grid.cut(tissue[..., index]), 0, 1 / TISSUE_LEVELS)
+            volumes[name.lower()] = _to_bytes(grid.cut(prediction.tissue_map(index)), 0, 1 / TISSUE_LEVELS)
     if components is not None:
         volumes["lesion"] = grid.cut(components.labels > 0).astype(np.uint8)
     settings = {
@@ -134,11 +135,11 @@ def embed_viewer(prediction: Prediction) -> dict[str, Any]:
         "bases": [
             ("image", "input"),
             ("reconstruction", "reconstruction"),
-            *([("tissue", "tissue")] * (tissue is not None)),
+            *([("tissue", "tissue")] * (prediction.tissue is not None)),
         ],
         "values": [
             *("voxel", "mm", "input", "score", "reconstruction"),
-            *(["GM, WM, CSF %"] if tissue is not None else []),
+            *(["GM, WM, CSF %"] if prediction.tissue is not None else []),
             *(["lesion mask"] if components is not None else []),
         ],
         "has_lesion": components is not None,

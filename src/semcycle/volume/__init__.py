@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Mapping, Sequence
+import io
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import GeometryError, VolumeError
-from semcycle.files import write_bytes
+from semcycle.files import write_chunks
 from semcycle.types import Affine, VoxelArray, VoxelMask
 from semcycle.volume.reading import read_image, unpack_image
+from semcycle.volume.slabs import Slabs, as_slabs, cut_slabs
 
 MAX_VALUE = 1e30
 SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".img", ".hdr", ".mnc", ".mnc.gz")
@@ -172,25 +174,28 @@ def labels_inside(data: VoxelArray, source: str, what: str) -> VoxelMask:
 
 
 def save_volume(
-    path: Path, data: NDArray[Any], like: Volume | Affine, *, description: str = "", slope: float = 1
+    path: Path, data: NDArray[Any] | Slabs, like: Volume | Affine, *, description: str = "", slope: float = 1
 ) -> None:
     """Write an array as NIfTI on the grid of a scan, atomically and with reproducible bytes.
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
-        data: ``(I, J, K)`` or ``(I, J, K, C)``; bool is written as uint8, floats as float32.
+        data: ``(I, J, K)`` or ``(I, J, K, C)``, as a whole or made slab by slab; bool is written as uint8, floats as
+            float32.
         like: The scan whose affine, units and codes are taken over, or an affine.
         description: Up to 79 characters for the header.
         slope: What readers multiply the stored numbers with (1/255 for probabilities kept as uint8).
     """
-    if data.dtype == np.bool_:
-        data = data.astype(np.uint8)
-    elif np.issubdtype(data.dtype, np.floating):
-        data = data.astype(np.float32)
+    slabs = as_slabs(data) if isinstance(data, np.ndarray) else data
+    dtype = slabs.dtype
+    if dtype == np.bool_:
+        dtype = np.dtype(np.uint8)
+    elif np.issubdtype(dtype, np.floating):
+        dtype = np.dtype(np.float32)
     affine, known = (like.affine, like.header) if isinstance(like, Volume) else (like, None)
     header = nib.Nifti1Header.from_header(known) if isinstance(known, nib.Nifti1Header) else None
-    image = nib.Nifti1Image(data, affine, header)
-    image.header.set_data_dtype(data.dtype)
+    image = nib.Nifti1Image(np.broadcast_to(dtype.type(0), slabs.shape), affine, header)
+    image.header.set_data_dtype(dtype)
     image.header.set_slope_inter(slope, 0)
     image.header["cal_min"] = image.header["cal_max"] = 0
     for text in ("data_type", "db_name", "aux_file", "intent_name"):  # a scanner's texts may name a patient
@@ -199,8 +204,26 @@ def save_volume(
     image.header["descrip"] = description.encode()[:79]
     if header is None:
         image.header.set_xyzt_units("mm")
-    content = image.to_bytes()
-    write_bytes(path, gzip.compress(content, 3, mtime=0) if path.name.endswith(".gz") else content)
+    content = _nifti_bytes(image.header, slabs)
+    write_chunks(path, _pack(content) if path.name.endswith(".gz") else content)
+
+
+def _nifti_bytes(header: Any, slabs: Slabs) -> Iterator[bytes]:
+    """A file of one NIfTI image, part by part; voxels are stored with the first axis the fastest."""
+    stream = io.BytesIO()
+    header.write_to(stream)
+    yield stream.getvalue().ljust(header.get_data_offset(), b"\0")
+    for channel in range(int(np.prod(slabs.shape[3:]))):
+        for part in cut_slabs(slabs.shape):
+            yield slabs.make(part, channel).astype(header.get_data_dtype()).tobytes(order="F")
+
+
+def _pack(content: Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes of ``gzip.compress(content, 3, mtime=0)``, as they come."""
+    packer = zlib.compressobj(3, wbits=31)
+    for chunk in content:
+        yield packer.compress(chunk)
+    yield packer.flush()
 
 
 def make_volume(data: NDArray[Any], affine: Affine, source: str = "<memory>") -> Volume:
@@ -308,6 +331,13 @@ def from_ras(data: NDArray[Any], affine: Affine) -> NDArray[Any]:
     ras = np.array([[0, 1], [1, 1], [2, 1]])
     back = nib.orientations.ornt_transform(ras, nib.io_orientation(affine))
     return np.asarray(nib.apply_orientation(data, back))
+
+
+def ras_part(affine: Affine, shape: tuple[int, int, int], part: slice) -> tuple[int, slice]:
+    """A part of a scan's axis K as the axis of the array of :func:`to_ras` that it is a part of, and which part."""
+    axis, direction = nib.io_orientation(affine)[2]
+    start, stop, _ = part.indices(shape[2])
+    return int(axis), slice(start, stop) if direction > 0 else slice(shape[2] - stop, shape[2] - start)
 
 
 def ras_spacing(affine: Affine) -> tuple[float, float, float]:
