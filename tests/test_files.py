@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from semcycle.files import is_empty, sweep, write_bytes
+from semcycle.files import is_empty, open_scratch, sweep, write_bytes
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o002, 0o664), (0o022, 0o644)])
@@ -71,3 +71,16 @@ def test_a_file_that_is_too_large_for_the_disk_is_named(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.filename == str(tmp_path / "a")
     assert is_empty(tmp_path)
+
+
+def test_a_temporary_folder_goes_with_its_block_and_those_of_killed_processes_with_the_next(tmp_path):
+    left = tmp_path / ".scores.123-0123abcd.part"
+    left.mkdir()
+    (left / "0.masks").touch()
+    with open_scratch(tmp_path, "scores") as first:
+        assert not left.exists()
+        with open_scratch(tmp_path, "scores") as second:
+            assert first.is_dir()
+            assert second != first
+        assert list(tmp_path.iterdir()) == [first]
+    assert not list(tmp_path.iterdir())

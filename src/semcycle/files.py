@@ -11,9 +11,10 @@ import math
 import os
 import re
 import secrets
+import shutil
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -90,11 +91,34 @@ def sweep(folder: Path) -> None:
             with suppress(OSError):
                 if fcntl is None:
                     if time.time() - part.stat().st_mtime > _DAY_S:
-                        part.unlink()
+                        shutil.rmtree(part) if part.is_dir() else part.unlink()
                     continue
-                with part.open("rb") as stream:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    part.unlink(missing_ok=True)
+                with _locked(part, fcntl.LOCK_NB):
+                    shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_scratch(folder: Path, name: str) -> Iterator[Path]:
+    """A temporary folder in another one; the next of a name removes those of killed processes.
+
+    Args:
+        folder: Made when missing.
+        name: What it is for.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    with ExitStack() as stack:
+        while True:
+            scratch = folder / f".{name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+            scratch.mkdir()
+            with suppress(FileNotFoundError):  # another process may sweep it away before it is locked
+                stack.enter_context(_locked(scratch))
+                scratch.stat()
+                break
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def is_empty(folder: Path) -> bool:
@@ -103,6 +127,20 @@ def is_empty(folder: Path) -> bool:
         return not folder.exists()
     sweep(folder)
     return all(_PART.fullmatch(path.name) for path in folder.iterdir())
+
+
+@contextmanager
+def _locked(path: Path, flags: int = 0) -> Iterator[None]:
+    """A file or folder, locked for the time of the block."""
+    descriptor = os.open(path, os.O_RDONLY) if fcntl else None
+    try:
+        if descriptor is not None:
+            with nullcontext() if flags else suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _open_locked(name: Path) -> BinaryIO:

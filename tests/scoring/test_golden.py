@@ -103,7 +103,7 @@ def score_store(folder):
     cases = [f"t{n}" for n in range(7)]
     return score_runs(
         contestants, store, cases, presets=STORE_PRESETS, thresholds=sources, carried=carried, resamples=200
-    )
+    )[0]
 
 
 def score_files(folder):

@@ -1,4 +1,8 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
@@ -11,7 +15,15 @@ from semcycle.scoring.panels import load_panels
 from semcycle.scoring.runs import Contestant, score_runs
 from semcycle.scoring.table import ScoreTable
 from semcycle.scoring.thresholds import ThresholdData
+from semcycle.store.slice_store import SliceStore
 from semcycle.studies.running import intensity_baseline
+
+
+def score_table(*words, **options):
+    """The table, where every case can be scored."""
+    table, failures = score_runs(*words, **options)
+    assert failures == []
+    return table
 
 
 def black(x, brain):
@@ -31,7 +43,7 @@ CONTESTANTS = [
 
 @pytest.fixture(scope="module")
 def table(ball_store):
-    return score_runs(CONTESTANTS, ball_store, ["l0", "l1", "h1"])
+    return score_table(CONTESTANTS, ball_store, ["l0", "l1", "h1"])
 
 
 def value(table, run, metric, pooling="pooled", preset="literal"):
@@ -49,7 +61,7 @@ def test_all_voxels_count_the_background_as_healthy(ball_store, table):
         scores.append(np.where(slices.brain > 0, r, 0).ravel())
         truths.append((slices.lesion > 0).ravel())
     scores, truths = np.concatenate(scores), np.concatenate(truths)
-    everything = score_runs(
+    everything = score_table(
         CONTESTANTS[:1], ball_store, ["l0", "l1", "h1"], presets=["literal"], lesions=False, all_voxels=True
     )
     row, brain = value(everything, "flat", "auprc"), value(table, "flat", "auprc")
@@ -141,7 +153,7 @@ def test_lesion_outside_the_brain_mask_counts_as_missed(ball_store, monkeypatch)
         return type(slices)(**{**slices.__dict__, "brain": brain})
 
     monkeypatch.setattr(ball_store, "load", cut)
-    hidden = score_runs(CONTESTANTS[1:], ball_store, ["l0"])
+    hidden = score_table(CONTESTANTS[1:], ball_store, ["l0"])
     assert value(hidden, "dark", "auprc")["value"] == pytest.approx(
         value(hidden, "dark", "auprc")["prevalence"], rel=0.02
     )
@@ -149,17 +161,17 @@ def test_lesion_outside_the_brain_mask_counts_as_missed(ball_store, monkeypatch)
 
 def test_unfair_or_impossible_scorings_are_refused(ball_store):
     with pytest.raises(SplitError, match="subject-h0 from its training"):
-        score_runs(CONTESTANTS, ball_store, ["l0", "h0"])
+        score_table(CONTESTANTS, ball_store, ["l0", "h0"])
     with pytest.raises(ScoringError, match="expected a lesion"):
-        score_runs(CONTESTANTS[1:], ball_store, ["h1"])
+        score_table(CONTESTANTS[1:], ball_store, ["h1"])
     with pytest.raises(ScoringError, match="different names"):
-        score_runs([CONTESTANTS[1]] * 2, ball_store, ["l0"])
+        score_table([CONTESTANTS[1]] * 2, ball_store, ["l0"])
     with pytest.raises(StoreError, match="nobody"):
-        score_runs(CONTESTANTS, ball_store, ["nobody"])
+        score_table(CONTESTANTS, ball_store, ["nobody"])
 
 
 def test_intensity_baseline_scores_the_image_itself(ball_store):
-    table = score_runs([intensity_baseline(), Contestant("dark", "toy", frozenset(), black)], ball_store, ["l0"])
+    table = score_table([intensity_baseline(), Contestant("dark", "toy", frozenset(), black)], ball_store, ["l0"])
     assert value(table, "intensity", "auprc")["value"] == value(table, "dark", "auprc")["value"]
 
 
@@ -170,33 +182,33 @@ def test_thresholds_come_from_other_cases_and_say_so(ball_store):
         ThresholdData("validation", ball_store, everyone, "balls"),
         ThresholdData("healthy", ball_store, healthy, "balls"),
     ]
-    table = score_runs(CONTESTANTS, ball_store, ["l0", "h1"], presets=["literal"], thresholds=sources, resamples=100)
+    table = score_table(CONTESTANTS, ball_store, ["l0", "h1"], presets=["literal"], thresholds=sources, resamples=100)
     validation = value(table, "dark", "dice_at_validation")
     assert validation["threshold_source"] == "validation: best pooled Dice on 1 case (l1) of balls"
     assert validation["value"] <= value(table, "dark", "best_dice")["value"]
-    own = score_runs(CONTESTANTS[1:], ball_store, ["l1"], presets=["literal"], resamples=100)
+    own = score_table(CONTESTANTS[1:], ball_store, ["l1"], presets=["literal"], resamples=100)
     assert validation["threshold"] == value(own, "dark", "best_dice")["threshold"]
     rate = value(table, "dark", "fpr_at_healthy_5")
     assert rate["threshold_source"] == "healthy: 5 % FPR on 2 cases (h2, h3) of balls"
     assert 0.01 < rate["value"] < 0.15
     both = [sources[0], ThresholdData("healthy", ball_store, everyone, "balls")]  # the same cases for both rules
-    again = score_runs(CONTESTANTS, ball_store, ["l0", "h1"], presets=["literal"], thresholds=both, resamples=100)
+    again = score_table(CONTESTANTS, ball_store, ["l0", "h1"], presets=["literal"], thresholds=both, resamples=100)
     assert value(again, "dark", "dice_at_validation")["threshold"] == validation["threshold"]
     source = value(again, "dark", "fpr_at_healthy_5")["threshold_source"]
     assert source == "healthy: 5 % FPR on 1 case (l1) of balls"
     with pytest.raises(SplitError, match=r"balls.*subject-l1 in both.*oracle"):
-        score_runs(CONTESTANTS, ball_store, ["l0", "l1"], thresholds=sources[:1])
+        score_table(CONTESTANTS, ball_store, ["l0", "l1"], thresholds=sources[:1])
     with pytest.raises(ScoringError, match="lesion in the validation cases"):
-        score_runs(CONTESTANTS, ball_store, ["l0"], thresholds=[ThresholdData("validation", ball_store, healthy, "b")])
+        score_table(CONTESTANTS, ball_store, ["l0"], thresholds=[ThresholdData("validation", ball_store, healthy, "b")])
     with pytest.raises(ScoringError, match="each rule to set thresholds once"):
-        score_runs(CONTESTANTS, ball_store, ["l0"], thresholds=sources[:1] * 2)
+        score_table(CONTESTANTS, ball_store, ["l0"], thresholds=sources[:1] * 2)
 
 
 def test_the_second_look_sees_the_map_that_was_counted(ball_store):
     """A brighter ball in darkness: found at the best threshold, and what is called is what the counts say."""
     flat = Contestant("flat", "toy", frozenset(), black)
     cases = ["l0", "l1", "h0"]
-    table = score_runs([flat], ball_store, cases, presets=["literal"], resamples=100)
+    table = score_table([flat], ball_store, cases, presets=["literal"], resamples=100)
     rows = table.per_case.set_index("case")
     for case in cases:
         slices = ball_store.load(case)
@@ -213,7 +225,24 @@ def test_the_second_look_sees_the_map_that_was_counted(ball_store):
     assert (found["value"], found["pooling"], found["cases"]) == (1, "pooled", 3)
     alarms = table.curves["flat|literal|froc_false_positives"]
     assert len(alarms) == len(table.curves["flat|literal|froc_sensitivity"]) > 5
-    plain = score_runs([flat], ball_store, cases, presets=["literal"], resamples=100, lesions=False)
+    plain = score_table([flat], ball_store, cases, presets=["literal"], resamples=100, lesions=False)
     assert not plain.table["metric"].str.startswith("lesion_").any()
     same = plain.table.merge(table.table, on=["metric", "pooling"])
     np.testing.assert_array_equal(same["value_x"], same["value_y"])
+
+
+@pytest.mark.slow
+def test_a_damaged_case_is_left_out_and_tables_are_the_same_however_many_workers(ball_store, tmp_path):
+    folder = Path(shutil.copytree(ball_store.folder, tmp_path / "store"))
+    store = SliceStore(folder)
+    damaged = folder / "l1.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    contestants = [intensity_baseline()]
+    for workers in (1, 2):
+        table, failures = score_runs(contestants, store, ["l0", "l1", "h1"], resamples=100, workers=workers)
+        assert [failure.case_id for failure in failures] == ["l1"]
+        table.save(tmp_path / str(workers))
+    for name in ("table.csv", "per_case.csv", "curves.npz", "panels.npz"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+    alone = score_table(contestants, ball_store, ["l0", "h1"], resamples=100)
+    pd.testing.assert_frame_equal(alone.table, table.table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcycle.cli.options import Out, finish, show_scores
+from semcycle.cli.options import Crew, Dask, Out, choose_workers, finish, show_scores
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import progress_over
 from semcycle.errors import ScoringError
@@ -50,6 +50,8 @@ def evaluate(
         list[str] | None,
         typer.Option("--threshold", help="A score of your own, or NAME=SCORE for one method; repeatable."),
     ] = None,
+    workers: Crew = None,
+    dask: Dask = "",
 ) -> None:
     """Score anomaly maps of any tool, in NIfTI files of any value range, as `semcycle score` scores its own."""
     from semcycle.config import change_settings
@@ -61,8 +63,11 @@ def evaluate(
     chosen = read_presets(presets or [AS_IS], changes)
     pairing = _pair(paths, brain, image)
     given = _given(thresholds or [], pairing.methods)
+    crew = choose_workers(workers, dask) or 1
     with progress_over("evaluate", 2 * len(pairing.cases)) as done:
-        scores, failures = run_evaluation(pairing, folder, presets=chosen, given=given, rule=rule, progress=done)
+        scores, failures = run_evaluation(
+            pairing, folder, presets=chosen, given=given, rule=rule, workers=crew, progress=done
+        )
     show_scores(scores.table, folder)
     finish(failures, folder)
 

@@ -32,6 +32,12 @@ Data = Annotated[Path, typer.Option("--data", help="Slice store made by `semcycl
 Device = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, mps.")]
 Pattern = Annotated[str, typer.Option(help="Which files of a folder are scans, such as *_t2.nii.gz.")]
 Processes = Annotated[int, typer.Option(min=1, max=512, help="Processes.")]
+Crew = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, max=512, help="Processes of one thread each; without it one process with all threads."
+    ),
+]
 Dask = Annotated[
     str,
     typer.Option(

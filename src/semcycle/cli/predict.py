@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semcycle.cli.options import Dask, Device, Out, Pattern, choose_workers, finish
+from semcycle.cli.options import Crew, Dask, Device, Out, Pattern, choose_workers, finish
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import err, out, progress_over
 from semcycle.errors import Failure, SemcycleError
@@ -43,10 +43,7 @@ def predict(
     tta: Annotated[bool, typer.Option("--tta", help="Mean with the mirrored scan: twice the network's time.")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="Maps, mask and tables only: no report pages.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished scans again.")] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, max=512, help="Processes of one thread each; without it one process with all threads."),
-    ] = None,
+    workers: Crew = None,
     dask: Dask = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary for machines.")] = False,
     device: Device = "cpu",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from semcycle.cli.options import Dask, Out, choose_workers, finish, show_store
+from semcycle.cli.options import Crew, Dask, Out, choose_workers, finish, show_store
 from semcycle.cli.settings import Changes, read_settings
 from semcycle.cohorts import COHORTS, Cohort, get_cohort
 from semcycle.console import out, progress_over
@@ -32,7 +32,7 @@ def prepare(
     modality: Annotated[str | None, typer.Option()] = None,
     match: Annotated[Path | None, typer.Option(help="Slice store whose brains' histogram every scan gets.")] = None,
     changes: Changes = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=512, help="Processes; one without it.")] = None,
+    workers: Crew = None,
     dask: Dask = "",
 ) -> None:
     """Turn a cohort's scans into a slice store. A killed run is continued by the same command."""

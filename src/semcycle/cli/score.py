@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from semcycle.cli.options import Data, Device, Out, show_scores, split_cases
+from semcycle.cli.options import Crew, Dask, Data, Device, Out, choose_workers, finish, show_scores, split_cases
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import progress_over
 
@@ -44,6 +44,8 @@ def score(
         ),
     ] = None,
     changes: Changes = None,
+    workers: Crew = None,
+    dask: Dask = "",
     device: Device = "cpu",
 ) -> None:
     """Score any number of runs and the intensity baseline in one table."""
@@ -53,7 +55,7 @@ def score(
     store = SliceStore(data)
     _, cases = split_cases(split_file, store)
     with progress_over("score", len(cases)) as done:
-        scores = run_scoring(
+        scores, failures = run_scoring(
             name_runs(runs or []),
             store,
             cases,
@@ -64,5 +66,7 @@ def score(
             thresholds_from=thresholds_from or (),
             lesions=lesions,
             all_voxels=all_voxels,
+            workers=choose_workers(workers, dask),
         )
     show_scores(scores.table, folder)
+    finish(failures, folder)

@@ -12,6 +12,7 @@ Rules, each an error of its case that names the file:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def read_case(case: MapCase) -> ScoredCase:
     """
     like = load_map(case.truth)
     truth = _lesion(like)
+    like = replace(like, data=np.broadcast_to(np.float32(0), like.shape))  # from here on only its grid counts
     brain = np.ones(like.shape, bool) if case.brain is None else load_mask(case.brain, like, "brain mask")
     if not brain.any():
         msg = f"{case.brain}: expected a brain mask with voxels inside, got an empty one; check the mask"

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from semcycle.config import change_settings
-from semcycle.errors import Failure, ScoringError, catch_failure
+from semcycle.errors import Failure, ScoringError
 from semcycle.prediction.postprocess import PostProcessing, process_map
-from semcycle.scoring.cases import ScoredCase
+from semcycle.processes import Workers
+from semcycle.scoring.cases import CaseSource, ScoredCase, ScoreJob
 from semcycle.scoring.map_files import AS_IS, read_case
 from semcycle.scoring.metrics.lesions import ComponentRule
-from semcycle.scoring.pairing import Pairing
+from semcycle.scoring.pairing import MapCase, Pairing
 from semcycle.scoring.score import score_cases
 from semcycle.scoring.table import ScoreTable
 from semcycle.scoring.thresholds import SOURCES, check_apart
@@ -37,6 +38,7 @@ def score_maps(
     progress: Callable[[str], None] = lambda case: None,
     rule: ComponentRule | None = None,
     resamples: int = 2000,
+    workers: Workers = 1,
 ) -> tuple[ScoreTable, list[Failure]]:
     """Score maps against truth.
 
@@ -44,10 +46,11 @@ def score_maps(
         pairing: Which files belong together.
         presets: ``as_is``, or ``as_is,median_mm=5`` with steps of :class:`PostProcessing`: each gets rows of its own.
         given: Method -> a threshold of the user's.
-        scratch: Where the temporary file is made; the system's place without.
+        scratch: Where temporary files are made; the system's place without.
         progress: Called twice with every test case: read, and looked at lesion by lesion.
         rule: What counts as a lesion, a call and a hit.
         resamples: Of the bootstrap.
+        workers: Processes, or a Dask cluster.
 
     Returns:
         The table, and the cases that are not in it, with reasons.
@@ -60,14 +63,13 @@ def score_maps(
     tested = {case.subject for case in pairing.cases if case.use == "test"}
     for use in SOURCES:
         check_apart(use, "list", tested, {case.subject for case in pairing.cases if case.use == use})
-    failures = list(pairing.failures)
     brought = {
         (method, preset): [Threshold("given", value, f"given: {value:g} by the user")]
         for method, value in (given or {}).items()
         for preset in presets
     }
-    table = score_cases(
-        _cases(pairing, steps, failures, progress),
+    table, failures = score_cases(
+        CaseSource(_read, steps, list(_jobs(pairing))),
         {method: method for method in pairing.methods},
         presets,
         brought=brought,
@@ -75,9 +77,11 @@ def score_maps(
         resamples=resamples,
         pictures=PICTURES,
         folder=scratch,
+        workers=workers,
+        read=progress,
         looked=progress,
     )
-    return table, sorted(failures, key=lambda failure: failure.case_id)
+    return table, sorted([*pairing.failures, *failures], key=lambda failure: failure.case_id)
 
 
 def map_steps(preset: str) -> PostProcessing:
@@ -97,8 +101,9 @@ def map_steps(preset: str) -> PostProcessing:
     return steps
 
 
-def _process(case: ScoredCase, steps: Mapping[str, PostProcessing]) -> ScoredCase:
-    """Every method's map under every preset; filters take the case's lowest score, or 0, for what they blank."""
+def _read(steps: Mapping[str, PostProcessing], files: MapCase) -> ScoredCase:
+    """A case with every method's map under every preset; filters take its lowest score, or 0, for what they blank."""
+    case = read_case(files)
     maps = {}
     for (method, _), scores in case.maps.items():
         floor = min(scores[case.brain].min(), np.float32(0))
@@ -113,22 +118,10 @@ def _process(case: ScoredCase, steps: Mapping[str, PostProcessing]) -> ScoredCas
     return replace(case, maps=maps)
 
 
-def _cases(
-    pairing: Pairing, steps: Mapping[str, PostProcessing], failures: list[Failure], progress: Callable[[str], None]
-) -> Iterator[ScoredCase]:
-    """The test cases, then those that thresholds are set on; what fails is added to the failures."""
-    scored = 0
+def _jobs(pairing: Pairing) -> Iterator[ScoreJob]:
+    """The test cases, then those that thresholds are set on."""
     for use in ("test", *SOURCES):
-        for case in (case for case in pairing.cases if case.use == use):
-            scored_case = None
-            files = (case.truth, *case.predictions.values(), case.brain, case.image)
-            with catch_failure(case.case, failures, files):
-                scored_case = _process(read_case(case), steps)
-            if scored_case is not None:
-                yield scored_case
-                scored += use == "test"
-            progress(case.case)
-        if not scored:
-            detail = f"the first failed with: {failures[0].reason}" if failures else "all are used for thresholds"
-            msg = f"expected test cases to score, got none; {detail}"
-            raise ScoringError(msg)
+        for case in pairing.cases:
+            if case.use == use:
+                files = (case.truth, *case.predictions.values(), case.brain, case.image)
+                yield ScoreJob(case.case, case.use, case, files)

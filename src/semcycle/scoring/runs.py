@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import torch
 
-from semcycle.errors import ScoringError, SplitError
+from semcycle.errors import Failure, ScoringError, SplitError
 from semcycle.methods.base import Reconstructed
 from semcycle.prediction.postprocess import make_anomaly_map
 from semcycle.prediction.prior import HealthyPrior
-from semcycle.scoring.cases import Key, ScoredCase, Use
+from semcycle.processes import Workers
+from semcycle.scoring.cases import CaseSource, Key, ScoredCase, ScoreJob, Use
 from semcycle.scoring.metrics.codes import UNIT
 from semcycle.scoring.metrics.metrics import ErrorSums
 from semcycle.scoring.score import score_cases
@@ -33,7 +36,8 @@ class Contestant:
         name: In the table.
         method: Name of the method.
         train_subjects: Subjects it has seen; none of them may be tested.
-        reconstruct: ``(x (S, H, W), brain (S, H, W))`` -> what the method makes of them.
+        reconstruct: ``(x (S, H, W), brain (S, H, W))`` -> what the method makes of them. For several processes it can
+            be pickled.
         prior: Its healthy prior, for presets that need one.
     """
 
@@ -56,7 +60,9 @@ def score_runs(
     lesions: bool = True,
     resamples: int = 2000,
     all_voxels: bool = False,
-) -> ScoreTable:
+    scratch: Path | None = None,
+    workers: Workers | None = None,
+) -> tuple[ScoreTable, list[Failure]]:
     """Score contestants on test cases: the voxels of the brain on the working grid, in all slices of the store.
 
     Args:
@@ -70,25 +76,31 @@ def score_runs(
         lesions: Whether to count lesions and false alarms and to measure surfaces as well.
         resamples: Of the bootstrap.
         all_voxels: Count the background of these slices too, as healthy voxels of score 0 (A22).
+        scratch: Where temporary files are made; the system's place without.
+        workers: Processes with one thread each, or a Dask cluster; ``None`` for this process with all its threads.
+
+    Returns:
+        The table, and the cases that are not in it, such as damaged ones.
 
     Raises:
         SplitError: A contestant has seen a test subject, or thresholds would be set on one.
         ScoringError: No test case has a lesion, two contestants share a name, or a threshold's data cannot give one.
-        StoreError: A case is unknown or damaged.
+        StoreError: A case is unknown.
     """
     _check(contestants, store, case_ids, thresholds)
+    common = _Common(contestants, presets, all_voxels, None if workers is None else 1)
     try:
         return score_cases(
-            (
-                _with_background(case) if all_voxels else case
-                for case in _cases(contestants, store, case_ids, presets, thresholds, progress)
-            ),
+            CaseSource(_make_case, common, list(_jobs(contestants, store, case_ids, thresholds))),
             {one.name: one.method for one in contestants},
             presets,
             code=UNIT,
             brought=carried,
             lesions=lesions,
             resamples=resamples,
+            folder=scratch,
+            workers=workers or 1,
+            read=progress,
         )
     except ScoringError as error:
         msg = f"{store.folder}: {error}"
@@ -102,7 +114,7 @@ def _check(
     if len(set(names)) < len(names):
         msg = f"expected contestants of different names, got {', '.join(names)}; rename a run's folder"
         raise ScoringError(msg)
-    subjects = {store.subject(case) for case in case_ids}
+    subjects = {store.subject(case) for case in case_ids}  # raises for an unknown case
     for one in contestants:
         shared = sorted(one.train_subjects & subjects)
         if shared:
@@ -120,41 +132,56 @@ def _check(
         check_apart(data.rule, data.name, subjects, chosen)
 
 
-def _cases(
+@dataclass(frozen=True)
+class _Common:
+    """What all cases share."""
+
+    contestants: Sequence[Contestant]
+    presets: Sequence[str]
+    all_voxels: bool
+    threads: int | None
+
+
+_Job = tuple[SliceStore, str, frozenset[str], Use, str]
+"""Store and case, names of the contestants that need its maps, use and source."""
+
+
+def _jobs(
     contestants: Sequence[Contestant],
     store: SliceStore,
     case_ids: Sequence[str],
-    presets: Sequence[str],
     thresholds: Sequence[ThresholdData],
-    progress: Callable[[str], None],
-) -> Iterator[ScoredCase]:
+) -> Iterator[ScoreJob]:
     """The test cases, then those that thresholds are set on, each with the maps of those that need it."""
+    everybody = frozenset(one.name for one in contestants)
     for case in case_ids:
-        yield _make_case(contestants, store, case, presets, "test", "")
-        progress(case)
+        yield ScoreJob(case, "test", (store, case, everybody, "test", ""))
     for data in thresholds:
         for case in dict.fromkeys(case for one in contestants for case in data.cases.get(one.name, ())):
-            users = [one for one in contestants if case in data.cases.get(one.name, ())]
-            yield _make_case(users, data.store, case, presets, data.rule, data.name)
+            users = frozenset(one.name for one in contestants if case in data.cases.get(one.name, ()))
+            yield ScoreJob(case, data.rule, (data.store, case, users, data.rule, data.name))
 
 
-def _make_case(
-    contestants: Sequence[Contestant], store: SliceStore, name: str, presets: Sequence[str], use: Use, source: str
-) -> ScoredCase:
+def _make_case(common: _Common, job: _Job) -> ScoredCase:
+    store, name, users, use, source = job
+    if common.threads is not None:
+        torch.set_num_threads(common.threads)
     case = store.load(name)
     spacing = voxel_size(case.record)
     x, brain, lesion = case.image.astype(np.float32), case.brain > 0, case.lesion > 0
     maps: dict[Key, SliceArray] = {}
     errors, shown = {}, {}
-    for one in contestants:
+    for one in common.contestants:
+        if one.name not in users:
+            continue
         reconstructed = one.reconstruct(x, brain)
         errors[one.name] = _sum_errors(x, reconstructed.image, brain, lesion)
         shown[one.name] = (None if one.method == UNTRAINED else reconstructed.image, reconstructed.tissue)
-        for preset in presets:
+        for preset in common.presets:
             maps[one.name, preset] = make_anomaly_map(
                 x, reconstructed, brain, preset, spacing, one.prior, case.quantiles
             )
-    return ScoredCase(
+    scored = ScoredCase(
         case=name,
         subject=store.subject(name),
         brain=brain,
@@ -169,6 +196,7 @@ def _make_case(
         slice_index=case.slice_index.tolist(),
         made=shown,
     )
+    return _with_background(scored) if common.all_voxels else scored
 
 
 def _with_background(case: ScoredCase) -> ScoredCase:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from semcycle.cohorts import get_cohort
 from semcycle.cohorts.simulated.phantom import write_cohort
-from semcycle.console import err, progress_over
+from semcycle.console import err, progress_over, show_failures
 from semcycle.errors import StoreError
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.report.scores_page import report_scores
@@ -64,7 +64,8 @@ def run_demo(out: Path, *, seed: int = 0, workers: int = 2) -> tuple[pd.DataFram
         runs[name] = out / "runs" / name.replace(" ", "-")
         run_training(settings, store, split.train, runs[name], resume=True, reuse=first)
     with progress_over("score", len(split.test)) as done:
-        table = run_scoring(runs, store, split.test, out / "scores", progress=done, facts={"demo seed": seed})
+        table, failures = run_scoring(runs, store, split.test, out / "scores", progress=done, facts={"demo seed": seed})
+    show_failures(failures)
     return summary(table.table), report_scores(out / "scores", out / "report")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from semcycle.errors import Failure, SemcycleError
 from semcycle.files import write_failures, write_json
+from semcycle.processes import Workers
 from semcycle.scoring.maps import map_steps, score_maps
 from semcycle.scoring.metrics.lesions import ComponentRule
 from semcycle.scoring.pairing import Pairing
@@ -20,6 +21,7 @@ def run_evaluation(
     presets: Sequence[str],
     given: Mapping[str, float],
     rule: ComponentRule,
+    workers: Workers = 1,
     progress: Callable[[str], None] = lambda name: None,
 ) -> tuple[ScoreTable, list[Failure]]:
     """Score anomaly maps that lie in files, and write the table.
@@ -30,6 +32,7 @@ def run_evaluation(
         presets: As for :func:`.score_maps`, like the others.
         given: Method -> a threshold of the user's.
         rule: What counts as a lesion, a call and a hit.
+        workers: Processes, or a Dask cluster.
         progress: Called twice with every case.
 
     Returns:
@@ -43,7 +46,9 @@ def run_evaluation(
     fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        table, failures = score_maps(pairing, presets=presets, given=given, scratch=out, progress=progress, rule=rule)
+        table, failures = score_maps(
+            pairing, presets=presets, given=given, scratch=out, progress=progress, rule=rule, workers=workers
+        )
     except SemcycleError:
         if fresh:
             out.rmdir()

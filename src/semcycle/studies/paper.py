@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from semcycle.config import MAX_COUNT, Config
-from semcycle.console import err, progress_over
+from semcycle.console import err, progress_over, show_failures
 from semcycle.errors import SemcycleError
 from semcycle.files import write_json
 from semcycle.store.slice_store import SliceStore, check_alike
@@ -96,7 +96,10 @@ def run_paper(
     for data in tests:
         with progress_over(f"score {data.title}", len(data.cases)) as done:
             facts = {"size": settings.size}
-            run_scoring(runs, data.store, data.cases, scores[data.name], progress=done, facts=facts)
+            _, failures = run_scoring(runs, data.store, data.cases, scores[data.name], progress=done, facts=facts)
+        reasons |= {f"{data.title}, case {failure.case_id}": failure.public_reason for failure in failures}
+        show_failures(failures)
+    write_json(out / "failures.json", reasons)
     described = describe_experiment(training, tests, runs, split, settings.model_dump(mode="json"), reasons)
     return write_paper_report(out, scores, tests, runs, described)
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from semcycle.console import describe_losses, err, make_progress
-from semcycle.errors import CheckpointError, ScoringError
-from semcycle.files import write_json
-from semcycle.methods.base import Batch, Reconstructed, Reconstruction
+from semcycle.errors import CheckpointError, Failure, ScoringError
+from semcycle.files import write_failures, write_json
+from semcycle.methods.base import Batch, Reconstruction
 from semcycle.methods.intensity import Intensity, IntensitySettings
 from semcycle.prediction.postprocess import find_preset
 from semcycle.prediction.prior import HealthyPrior
 from semcycle.prediction.reconstruct import reconstruct_slices
+from semcycle.processes import Workers
 from semcycle.report.canvas import save_figure
 from semcycle.report.figures import sample_figure
 from semcycle.scoring.runs import Contestant, score_runs
@@ -105,7 +105,8 @@ def run_scoring(
     thresholds_from: Sequence[str] = (),
     lesions: bool = True,
     all_voxels: bool = False,
-) -> ScoreTable:
+    workers: Workers | None = None,
+) -> tuple[ScoreTable, list[Failure]]:
     """Score runs and the untrained intensity baseline on the same voxels, and write the table.
 
     Args:
@@ -120,6 +121,10 @@ def run_scoring(
         thresholds_from: Where thresholds come from besides the oracles: words of :mod:`semcycle.scoring.thresholds`.
         lesions: Whether to count lesions and measure surfaces, about a second a case, run and preset.
         all_voxels: Count the background too, as healthy (A22).
+        workers: Processes with one thread each, or a Dask cluster; ``None`` for this process with all its threads.
+
+    Returns:
+        The table, and the cases that are not in it, also in ``failures.csv``.
 
     Raises:
         CheckpointError: A run was trained on slices that were prepared differently.
@@ -142,7 +147,7 @@ def run_scoring(
     for source in sources:
         for checkpoint in checkpoints.values():
             check_preprocess(checkpoint, source.store)
-    table = score_runs(
+    table, failures = score_runs(
         [*contestants, baseline],
         store,
         cases,
@@ -152,8 +157,12 @@ def run_scoring(
         lesions=lesions,
         all_voxels=all_voxels,
         carried=carried_thresholds(checkpoints, presets, store, cases),
+        scratch=out,
+        workers=workers,
     )
     table.save(out)
+    write_failures(out / "failures.csv", failures)
+    failed = {failure.case_id for failure in failures}
     if note := prior_note(presets, store, cases):
         err.print(note, style="yellow")
     trained = {
@@ -169,7 +178,7 @@ def run_scoring(
         out / "facts.json",
         {
             "cohort": store.settings["cohort"],
-            "test cases": list(cases),
+            "test cases": [case for case in cases if case not in failed],
             "store": store.hash[:12],
             "runs": trained,
             **({"voxels": "all, the background as healthy"} if all_voxels else {}),
@@ -177,7 +186,7 @@ def run_scoring(
             **(facts or {}),
         },
     )
-    return table
+    return table, failures
 
 
 def prior_note(presets: Sequence[str], store: SliceStore, cases: Sequence[str]) -> str:
@@ -220,13 +229,13 @@ def check_preprocess(checkpoint: Checkpoint, store: SliceStore) -> None:
 
 def intensity_baseline() -> Contestant:
     """The untrained floor in every table."""
-    method = Intensity(IntensitySettings())
-    return Contestant("intensity", "intensity", frozenset(), lambda x, brain: reconstruct_slices(method, x, brain))
+    return Contestant(
+        "intensity", "intensity", frozenset(), partial(reconstruct_slices, Intensity(IntensitySettings()))
+    )
 
 
 def _contestant(name: str, checkpoint: Checkpoint) -> Contestant:
-    def reconstruct(x: np.ndarray, brain: np.ndarray) -> Reconstructed:
-        return reconstruct_slices(checkpoint.method, x, brain)
-
     subjects, prior = frozenset(checkpoint.record["subjects"]), HealthyPrior.load(checkpoint.folder)
-    return Contestant(name, checkpoint.recipe.method_name, subjects, reconstruct, prior)
+    return Contestant(
+        name, checkpoint.recipe.method_name, subjects, partial(reconstruct_slices, checkpoint.method), prior
+    )

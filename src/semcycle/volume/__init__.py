@@ -164,13 +164,15 @@ def labels_inside(data: VoxelArray, source: str, what: str) -> VoxelMask:
         VolumeError: It holds fractions or negative values.
     """
     labels = np.rint(data)
-    if data.min() < -0.01 or np.abs(data - labels).max() > 0.01:
+    inside = labels != 0
+    np.subtract(data, labels, out=labels)  # in place: scans of 0.5 mm are large
+    if data.min() < -0.01 or max(labels.max(), -labels.min()) > 0.01:
         msg = (
             f"{source}: expected a {what} of 0 outside and 1 (or labels) inside, got values from {data.min():g} to "
             f"{data.max():g} with fractions or below 0; cut it to 0 and 1 first (interpolated masks at 0.5)"
         )
         raise VolumeError(msg)
-    return labels != 0
+    return inside
 
 
 def save_volume(

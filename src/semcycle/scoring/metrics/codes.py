@@ -165,6 +165,7 @@ class CodeFitter:
     def __init__(self) -> None:
         self._histogram = np.zeros(BINS, np.int64)
         self._values: NDArray[np.float32] | None = np.zeros(0, np.float32)
+        self._lowest = np.float32(np.inf)
 
     def add(self, scores: NDArray[Any]) -> None:
         """Take in scores of any shape.
@@ -175,11 +176,26 @@ class CodeFitter:
         flat = scores.reshape(-1)
         for start in range(0, flat.size, CHUNK):
             part = as_float32(flat[start : start + CHUNK])
+            self._lowest = min(self._lowest, part.min())
             self._histogram += np.bincount(order_keys(part) >> np.uint32(16), minlength=BINS)
             if self._values is not None:
                 self._values = np.union1d(self._values, part)
                 if len(self._values) > BINS:  # too many to name: they are not looked at again
                     self._values = None
+
+    def merge(self, other: CodeFitter) -> None:
+        """Take in what another fitter has taken in."""
+        self._histogram += other._histogram
+        self._lowest = min(self._lowest, other._lowest)
+        if self._values is not None and other._values is not None:
+            self._values = np.union1d(self._values, other._values)
+        if self._values is None or other._values is None or len(self._values) > BINS:
+            self._values = None
+
+    @property
+    def lowest(self) -> np.float32:
+        """Of all scores; infinite without any."""
+        return self._lowest
 
     def fit(self) -> ScoreCode:
         """The code of everything added.
