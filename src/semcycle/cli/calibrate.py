@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcycle.cli.options import Pattern
+from semcycle.cli.options import FilePattern
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import out, progress_over
 
@@ -60,7 +60,7 @@ def calibrate(
     split_file: Annotated[
         Path | None, typer.Option("--split", help="Split file: only its test cases of stores; without it all cases.")
     ] = None,
-    pattern: Pattern = "*",
+    pattern: FilePattern = "*",
     brain_mask: Annotated[
         Path | None, typer.Option(help="Folder of brain masks whose names begin with the scans' names.")
     ] = None,

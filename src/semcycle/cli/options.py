@@ -30,7 +30,7 @@ Version = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for what is made.")]
 Data = Annotated[Path, typer.Option("--data", help="Slice store made by `semcycle prepare`.")]
 Device = Annotated[str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, mps.")]
-Pattern = Annotated[str, typer.Option(help="Which files of a folder are scans, such as *_t2.nii.gz.")]
+FilePattern = Annotated[str, typer.Option(help="Which files of a folder are scans, such as *_t2.nii.gz.")]
 Processes = Annotated[int, typer.Option(min=1, max=512, help="Processes.")]
 Crew = Annotated[
     int | None,

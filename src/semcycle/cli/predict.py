@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semcycle.cli.options import Crew, Dask, Device, Out, Pattern, choose_workers, finish
+from semcycle.cli.options import Crew, Dask, Device, FilePattern, Out, choose_workers, finish
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import err, out, progress_over
 from semcycle.errors import Failure, SemcycleError
@@ -28,7 +28,7 @@ def predict(
     threshold: Annotated[
         str, typer.Option(help="Of the lesion mask: fpr=0.01, a score, none; auto is the model's fpr=0.01.")
     ] = "auto",
-    pattern: Pattern = "*",
+    pattern: FilePattern = "*",
     preset: Annotated[
         str,
         typer.Option(

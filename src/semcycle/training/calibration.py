@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, ValidationError
 
-from semcycle.config import Config
+from semcycle.config import MAX_COUNT, Config
 from semcycle.errors import CheckpointError, PredictionError
 from semcycle.files import write_bytes
 
@@ -113,7 +113,7 @@ class HealthyComponents(Config):
     """Components are made of voxels from this score on."""
     least_ml: float = Field(ge=0)
     """Smaller components were not kept."""
-    count: int = Field(ge=1)
+    count: int = Field(ge=1, le=MAX_COUNT)
     """Healthy scans."""
     scan: list[int]
     """Which of the scans each component is of, from 0."""
