@@ -26,6 +26,14 @@ class VolumeError(SemcycleError):
     """An image file cannot be read or its content is unusable (4-D, NaN, constant, truncated, ...)."""
 
 
+class DicomError(SemcycleError):
+    """A DICOM folder has no series, or several, that could be predicted, or one that cannot be converted."""
+
+
+class EmptyMaskError(DicomError):
+    """There is no lesion to write a DICOM SEG of."""
+
+
 class GeometryError(SemcycleError):
     """Grids or affines do not fit together, or cannot be mapped to the working grid."""
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semcycle.cli.options import Crew, Dask, Device, FilePattern, Out, choose_workers, finish
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import err, out, progress_over
-from semcycle.errors import Failure, SemcycleError
+from semcycle.errors import EmptyMaskError, Failure, SemcycleError, VolumeError
 from semcycle.training.shipped import DEFAULT
+
+if TYPE_CHECKING:
+    from semcycle.prediction.dicom_scan import DicomScan
+    from semcycle.training.checkpoint import Checkpoint
 
 
 def predict(
-    scans: Annotated[Path, typer.Argument(help="A T2 scan, a folder of them, or a BIDS dataset.")],
+    scans: Annotated[
+        Path,
+        typer.Argument(
+            help="A T2 scan, a folder of them, a BIDS dataset, or a folder of DICOM files: a series, or a whole study."
+        ),
+    ],
     folder: Out,
     model: Annotated[
         str,
@@ -46,6 +55,12 @@ def predict(
     workers: Crew = None,
     dask: Dask = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary for machines.")] = False,
+    series: Annotated[
+        str, typer.Option(help="Which series of a DICOM study, where several or none look T2 weighted.")
+    ] = "",
+    dicom_seg: Annotated[
+        bool, typer.Option("--dicom-seg", help="Of a DICOM series: the lesion mask as DICOM SEG as well.")
+    ] = False,
     device: Device = "cpu",
     engine: Annotated[
         str, typer.Option(help="What computes the networks: torch; onnx or openvino after installing these extras.")
@@ -58,17 +73,21 @@ def predict(
     from semcycle.prediction.folder import PredictSettings, find_no_mask, predict_files
     from semcycle.prediction.postprocess import find_preset
     from semcycle.prediction.records import finished_names, read_summary
-    from semcycle.prediction.scans import find_mask, find_scans
+    from semcycle.prediction.scans import find_mask
     from semcycle.report.folder_page import write_index
     from semcycle.report.scan_page import draw_scan
     from semcycle.training.calibration import find_threshold
     from semcycle.training.engines import use_engine
     from semcycle.training.models import open_model
 
-    if brain_mask and scans.is_dir() and not brain_mask.is_dir():
+    files, dicom = _find_files(scans, pattern, series, folder)
+    if brain_mask and scans.is_dir() and not dicom and not brain_mask.is_dir():
         msg = "expected a folder of masks with --brain-mask for a folder of scans, got a file"
         raise typer.BadParameter(msg)
-    files, checkpoint = find_scans(scans, pattern), use_engine(open_model(model, device), engine)
+    if dicom_seg and not dicom:
+        msg = f"expected a DICOM folder for --dicom-seg, got {scans}; leave the option out"
+        raise typer.BadParameter(msg)
+    checkpoint = use_engine(open_model(model, device), engine)
     (preset,) = read_presets([checkpoint.preset if preset == "auto" else preset], changes)
     find_preset(preset)
     settings = PredictSettings(preset, find_threshold(threshold, checkpoint.calibration, preset, model), tta)
@@ -83,6 +102,7 @@ def predict(
             draw=None if fast else draw_scan,
             progress=done,
             workers=choose_workers(workers, dask),
+            notes={dicom.name: {"series": dicom.choice}} if dicom else {},
         )
     if len(failures) == len(files):
         _refuse_nothing(failures)
@@ -96,8 +116,40 @@ def predict(
         out.print(f"table: {folder}/summary.csv")
         if not fast:
             out.print(f"report: {write_index(folder)}")
+    if dicom_seg and dicom and not failures:
+        _write_seg(dicom, folder, checkpoint)
     _show_flags(folder, files)
     finish(failures, folder)
+
+
+def _find_files(scans: Path, pattern: str, series: str, folder: Path) -> tuple[Mapping[str, Path], DicomScan | None]:
+    """The scans by name; where there are none but DICOM files, the T2 series among these, converted."""
+    from semcycle.prediction.scans import find_scans
+    from semcycle.volume.dicom import holds_dicom
+
+    try:
+        if not series and (scans.is_dir() or not holds_dicom(scans)):
+            return find_scans(scans, pattern), None
+    except VolumeError:
+        if not scans.is_dir() or not holds_dicom(scans):
+            raise
+    from semcycle.prediction.dicom_scan import convert_folder
+
+    dicom = convert_folder(scans, series, folder)
+    err.print(f"series {dicom.choice}", soft_wrap=True)
+    return {dicom.name: dicom.path}, dicom
+
+
+def _write_seg(dicom: DicomScan, folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a DICOM SEG; of an empty mask there can be none, which is no failure."""
+    from semcycle.prediction.dicom_scan import write_dicom_seg
+
+    try:
+        path = write_dicom_seg(dicom, folder, checkpoint.recipe.name)
+    except EmptyMaskError as error:
+        err.print(str(error), soft_wrap=True)
+    else:
+        out.print(f"dicom seg: {path}")
 
 
 def _show_flags(folder: Path, names: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ class _Batch:
     head: Mapping[str, Any]
     how: str
     model: str
+    notes: Mapping[str, Mapping[str, Any]]
 
 
 def predict_files(
@@ -76,6 +78,7 @@ def predict_files(
     draw: Callable[[Prediction, Path, str, Mapping[str, Any]], Sequence[str]] | None = None,
     progress: Callable[[str], None] = lambda name: None,
     workers: Workers | None = None,
+    notes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> list[Failure]:
     """Predict scan files and write NIfTI on their grids.
 
@@ -98,13 +101,14 @@ def predict_files(
         workers: Processes with one thread each, or a Dask cluster; outputs are the same bytes, however many there are.
             ``None`` for this process with all its threads. With several, ``find_brain`` and ``draw`` are functions of
             modules.
+        notes: Name of a scan -> what else its record holds, such as the DICOM series it was.
 
     Returns:
         Scans that failed, also in ``failures.csv``; the others are done, or claimed by another job.
     """
     how, model, head = _settings_hash(checkpoint, settings), _model_hash(checkpoint), _head(checkpoint, settings)
     listed = {name: scan for name, scan in read_listed(out).items() if name in scans and not has_record(out, name)}
-    batch = _Batch(checkpoint, out, settings, overwrite, find_brain, draw, listed, head, how, model)
+    batch = _Batch(checkpoint, out, settings, overwrite, find_brain, draw, listed, head, how, model, notes)
     failures, tried = list[Failure](), set[str]()
     threads = torch.get_num_threads()
     try:
@@ -175,7 +179,7 @@ def _predict_scan(batch: _Batch, name: str, path: Path, mask: Path | None, conte
     if before:
         write_record(out, batch.head, {"name": name})  # from here on its files are old and new
     record: dict[str, Any] = {"name": name, "content": content, "how": batch.how, "weights": batch.model}
-    record |= _describe(prediction, batch.checkpoint, path)
+    record |= {**_describe(prediction, batch.checkpoint, path), **batch.notes.get(name, {})}
     files = _write(prediction, out, name)
     record["seconds"] = round(time.perf_counter() - started, 2)
     files += draw(prediction, out, name, record) if draw else []

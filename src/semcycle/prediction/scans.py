@@ -11,7 +11,7 @@ from pathlib import Path
 from semcycle.errors import SettingsError, VolumeError
 from semcycle.volume import drop_headers, is_scan, scan_name
 
-_OUTPUTS = ("_anomaly", "_mask", "_reconstruction", "_tissue")
+_OUTPUTS = ("_anomaly", "_mask", "_reconstruction", "_tissue", "_input")
 """What predictions append to a scan's name; such files are never taken for scans."""
 BIDS = "dataset_description.json"
 NOT_RAW = ("derivatives", "sourcedata", "code")

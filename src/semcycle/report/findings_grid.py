@@ -31,7 +31,7 @@ def findings_grid(findings: Sequence[Finding]) -> dict[str, Any] | None:
             "side": [finding.side for finding in findings],
             "region": [finding.region for finding in findings],
             "tissue around": [finding.tissue for finding in findings],
-            "than expected": [finding.contrast for finding in findings],
+            "contrast": [finding.contrast for finding in findings],
             f"such in {compared} healthy scans": [finding.healthy_with for finding in findings],
             "centre, mm": [", ".join(f"{part:.0f}" for part in finding.mm) for finding in findings],
             "centre, voxel": [", ".join(map(str, finding.voxel)) for finding in findings],
@@ -42,9 +42,10 @@ def findings_grid(findings: Sequence[Finding]) -> dict[str, Any] | None:
         frame = frame.drop(columns=f"such in {compared} healthy scans")
     else:
         health = (
-            f"The last number counts the {compared} scans of the model's calibration with a piece of healthy tissue "
-            "that is at least as large and reaches at least this peak."
+            f"Such in {compared} healthy scans: how many scans of the model's calibration have a piece of healthy "
+            "tissue that is at least as large and reaches at least this peak."
         )
     empty = [name for name in ("side", "region", "tissue around") if not any(frame[name])]
-    caption = f"A click on a row, or n and p, moves the viewer to it. {health}"
-    return {**make_grid(frame.drop(columns=empty)), "caption": caption, "note": _NOTE}
+    caption = f"A click on a row, or n and p, moves the viewer to it. Contrast: to what the model expects. {health}"
+    grid = make_grid(frame.drop(columns=empty), digits={"volume, ml": 2})
+    return {**grid, "caption": caption, "note": _NOTE}

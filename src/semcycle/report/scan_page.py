@@ -28,6 +28,7 @@ LIMITS = (
 
 FACTS = {
     "scan": "file",
+    "series": "DICOM series",
     "model": "model",
     "shape": "voxels",
     "spacing_mm": "voxel size in mm",
