@@ -1,11 +1,12 @@
-"""How reading stands up to damaged files: mutated headers, flipped bits, cut files; seeded, to be repeated.
+"""How reading stands up to damaged files: mutated headers, flipped bits, cut files, wrong settings; seeded.
 
 python benchmarks/fuzz.py --mutants 10000
+python benchmarks/fuzz.py --settings --mutants 10000
 
 Prints a table: what was done, and how many files were read as before, read with a doubt, refused with the file's name
 in one line, read with other voxels, or ended in another exception. A header whose every field fits the file (another
 number type of the same size, another slope, sides swapped) is a valid header of another scan: no reader can tell, and
-those are counted apart.
+those are counted apart. With ``--settings`` the files are recipes, records, manifests, splits and tables.
 """
 
 from __future__ import annotations
@@ -131,13 +132,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--settings", action="store_true", help="configuration files instead of scans")
     args = parser.parse_args()
-    table = run(args.mutants, args.seed)
-    print(f"| test | files | {' | '.join(OUTCOMES)} |")
-    print("|" + "---|" * (len(OUTCOMES) + 2))
+    outcomes, defects = OUTCOMES, []
+    if args.settings:
+        import fuzz_settings
+        from lab import make_lab
+
+        outcomes = fuzz_settings.OUTCOMES
+        with tempfile.TemporaryDirectory() as name:
+            table, defects = fuzz_settings.run(make_lab(Path(name)), args.mutants, args.seed)
+    else:
+        table = run(args.mutants, args.seed)
+    print(f"| test | files | {' | '.join(outcomes)} |")
+    print("|" + "---|" * (len(outcomes) + 2))
     for test in [*sorted(table), "all"]:
         counts = table[test] if test != "all" else sum(table.values(), Counter())
-        print(f"| {test} | {counts.total()} | {' | '.join(str(counts[name]) for name in OUTCOMES)} |")
+        print(f"| {test} | {counts.total()} | {' | '.join(str(counts[name]) for name in outcomes)} |")
+    print(*defects, sep="\n")
 
 
 if __name__ == "__main__":

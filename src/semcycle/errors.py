@@ -82,6 +82,8 @@ class ScoringError(SemcycleError):
     """Nothing can be scored as asked, e.g. no lesion in the test set."""
 
 
+MAX_LINE = 1000
+"""Letters of an error."""
 _FOLDERS = re.compile(r"(?<![^\s'\"(=,])[^\s'\"():;,]*/(?:[^'\"():;,]*/)?")
 """The folders of a path within a text."""
 
@@ -129,8 +131,13 @@ def catch_failure(case_id: str, failures: list[Failure], files: Iterable[Path | 
 
 
 def error_line(error: Exception) -> str:
-    """An exception's text in one line that any file and terminal takes; a file's name may be no UTF-8."""
+    """An exception's text in one line that any file and terminal takes; a file's name may be no UTF-8.
+
+    Of a long text, such as one that quotes a damaged file, the middle is left out.
+    """
     text = " ".join(str(error).encode(errors="backslashreplace").decode().split())
+    if len(text) > MAX_LINE:
+        text = f"{text[: MAX_LINE - 200]} ... {text[-195:]}"
     return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
 
 

@@ -73,3 +73,11 @@ def test_a_missing_file_is_that_rows_failure(tmp_path):
 def test_what_is_wrong_is_said_with_its_row(tmp_path, text, message):
     with pytest.raises(LayoutError, match=message):
         manifest(tmp_path, text, "a.nii")
+
+
+def test_a_name_that_no_file_system_takes_is_a_failure_of_its_row(tmp_path):
+    (tmp_path / "t2.nii").touch()
+    (tmp_path / "manifest.csv").write_text(f"case,t2\na,t2.nii\nb,{'x' * 5000}\nc,x\x00y\n")
+    listing = Manifest().find_cases(tmp_path)
+    assert [case.case_id for case in listing.cases] == ["a"]
+    assert [failure.case_id for failure in listing.failures] == ["b", "c"]

@@ -52,7 +52,7 @@ class Manifest:
         for number, row in _read_rows(path):
             case = _make_case(row, path.parent)
             paths = [*case.images.values(), *case.tissue.values(), case.lesion, case.brain_mask]
-            missing = [str(file) for file in paths if file is not None and not file.is_file()]
+            missing = [str(file) for file in paths if file is not None and not _is_there(file)]
             if missing:
                 reason = f"{path}: row {number}: expected {missing[0]}, found no such file; correct the path"
                 failures.append(Failure(case.case_id, reason))
@@ -71,6 +71,13 @@ class Manifest:
             write_ball(image, lesion if number % 2 else None, seed=seed + number)
             made.append(Case(name, name, {"t2": image}, lesion if number % 2 else None))
         write_manifest(root, made)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
 
 
 def write_manifest(root: Path, cases: Iterable[Case]) -> Path:

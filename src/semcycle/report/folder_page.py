@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pandas as pd
 
 from semcycle.errors import Failure, ScoringError
-from semcycle.files import read_failures, read_json
-from semcycle.prediction.records import RUN, read_summary
-from semcycle.report.html import embed_picture, list_facts, make_grid, write_html
+from semcycle.files import read_failures
+from semcycle.prediction.records import RUN, SUMMARY, read_summary
+from semcycle.report.html import embed_picture, list_facts, make_grid, read_facts, write_html
 from semcycle.report.scan_page import LIMITS, THUMBNAIL, page_name
 
 HEADS = {
@@ -37,11 +37,22 @@ _DIGITS = {HEADS["lesion_ml"]: 1, HEADS["largest_ml"]: 1, HEADS["brain_ml"]: 0}
 
 
 def write_index(out: Path) -> Path:
-    """Write ``index.html`` of a folder of predictions, from its ``run.json``, ``summary.csv`` and ``failures.csv``."""
-    record = read_json(out / RUN)
-    facts = {key: record[key] for key in ("model", "preset", "tta", "scores", "versions")}
-    facts["model"] = {**record["model"], "fingerprint": record["model"]["fingerprint"][:12]}
-    return write_folder_page(out, read_summary(out), facts=facts, failures=read_failures(out / "failures.csv"))
+    """Write ``index.html`` of a folder of predictions, from its ``run.json``, ``summary.csv`` and ``failures.csv``.
+
+    Raises:
+        ScoringError: One of them is damaged.
+        LayoutError: ``failures.csv`` is damaged.
+    """
+    record = read_facts(out / RUN)
+    facts = {key: record.get(key, "") for key in ("model", "preset", "tta", "scores", "versions")}
+    if isinstance(facts["model"], dict):
+        facts["model"] = {**facts["model"], "fingerprint": str(facts["model"].get("fingerprint", ""))[:12]}
+    try:
+        summary = read_summary(out)
+    except (OSError, ValueError) as error:
+        msg = f"{out / SUMMARY}: expected a table, got a missing or damaged file ({error}); predict again"
+        raise ScoringError(msg) from error
+    return write_folder_page(out, summary, facts=facts, failures=read_failures(out / "failures.csv"))
 
 
 def write_folder_page(

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.api.types import is_float_dtype, is_numeric_dtype
 
-from semcycle.errors import ScoringError
-from semcycle.files import write_bytes
+from semcycle.errors import ScoringError, error_line
+from semcycle.files import read_json, write_bytes
 from semcycle.report.canvas import figure_bytes
 from semcycle.report.tables import DIGITS, format_value
 
@@ -60,6 +60,22 @@ def embed_picture(picture: Path | Figure) -> str:
         msg = f"{picture}: expected a PNG picture, got another format; save it as PNG"
         raise ScoringError(msg)
     return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Read the JSON that a page is made of.
+
+    Raises:
+        ScoringError: It is missing or damaged.
+    """
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        reason = error_line(error)[:160]
+        msg = (
+            f"{path}: expected what a page is made of, got a missing or damaged file ({reason}); make the folder again"
+        )
+        raise ScoringError(msg) from error
 
 
 def list_facts(facts: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

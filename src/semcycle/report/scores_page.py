@@ -13,10 +13,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from semcycle.errors import ScoringError
-from semcycle.files import read_json
 from semcycle.report.curves import PlottedCurve, curves_figure
 from semcycle.report.figures import panel_figure
-from semcycle.report.html import RESEARCH_ONLY, RESIDUAL_LIMITS, embed_picture, list_facts, make_grid, write_html
+from semcycle.report.html import (
+    RESEARCH_ONLY,
+    RESIDUAL_LIMITS,
+    embed_picture,
+    list_facts,
+    make_grid,
+    read_facts,
+    write_html,
+)
 from semcycle.report.rates import rates_figure
 from semcycle.report.tables import (
     best_cells,
@@ -122,9 +129,9 @@ def report_scores(folder: Path, out: Path | None = None) -> Path:
     Raises:
         ScoringError: A file is missing or damaged.
     """
-    table = check_table(_read_csv(folder / "table.csv"))
+    table = check_table(_read_csv(folder / "table.csv"), str(folder / "table.csv"))
     per_case = _read_csv(folder / "per_case.csv") if (folder / "per_case.csv").is_file() else pd.DataFrame()
-    facts = read_json(folder / "facts.json") if (folder / "facts.json").is_file() else {}
+    facts = read_facts(folder / "facts.json") if (folder / "facts.json").is_file() else {}
     presets = list(dict.fromkeys(str(preset) for preset in table["preset"]))
     figures = _curve_blocks(folder / "curves.npz", table, presets) if (folder / "curves.npz").is_file() else []
     if (folder / "panels.npz").is_file():

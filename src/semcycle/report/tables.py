@@ -131,8 +131,12 @@ def main_columns(per_case: pd.DataFrame) -> pd.DataFrame:
     return per_case[[name for name in per_case if name not in _HIDDEN_COLUMNS]]
 
 
-def check_table(table: pd.DataFrame) -> pd.DataFrame:
+def check_table(table: pd.DataFrame, where: str = "score table") -> pd.DataFrame:
     """Return the table if it has the tidy columns that every report needs.
+
+    Args:
+        table: Of scores.
+        where: For messages.
 
     Raises:
         ScoringError: It has not.
@@ -140,8 +144,7 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in ("run", "preset", "metric", "pooling", "value") if name not in table]
     if missing:
         msg = (
-            f"score table: expected columns run, preset, metric, pooling, value, got none named {missing[0]!r}; score "
-            "again"
+            f"{where}: expected columns run, preset, metric, pooling, value, got none named {missing[0]!r}; score again"
         )
         raise ScoringError(msg)
     return table

@@ -1,0 +1,23 @@
+import pytest
+
+from semcycle.errors import SemcycleError
+from semcycle.report.folder_page import write_index
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", "{"),
+        ("run.json", "[]"),
+        ("run.json", '{"model": NaN}'),
+        ("summary.csv", ""),
+        ("failures.csv", "x\ny\n"),
+    ],
+)
+def test_damaged_files_of_a_folder_are_named(tmp_path, name, content):
+    (tmp_path / "run.json").write_text('{"model": {}, "preset": "literal"}')
+    (tmp_path / "summary.csv").write_text("scan,flags\na,\n")
+    assert write_index(tmp_path).is_file()
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SemcycleError, match=name):
+        write_index(tmp_path)
