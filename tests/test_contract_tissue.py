@@ -11,8 +11,8 @@ from semcycle.tissue import TISSUE, tissue_provider
 from semcycle.volume import load_volume
 from tests.conftest import write_case
 
-NEEDS_A_HEAD = ("atlas", "atlas-fast")
-"""A ball is no brain to register a template to; what these make is tested in tests/tissue."""
+NEEDS_A_HEAD = ("atlas", "atlas-fast", "model")
+"""A ball is no brain; what these make of one is tested in tests/tissue and tests/training."""
 
 
 @pytest.fixture(params=sorted(TISSUE))
@@ -53,8 +53,8 @@ def test_its_maps_are_probabilities_on_the_scans_grid(provider, tmp_path):
 
 
 def test_descriptions_tell_providers_apart():
-    described = [json.dumps(tissue_provider(name).describe()) for name in ("atlas", "atlas-fast", "maps")]
-    assert len(set(described)) == 3
+    described = [json.dumps(tissue_provider(name).describe()) for name in ("atlas", "atlas-fast", "model", "maps")]
+    assert len(set(described)) == 4
 
 
 def test_unknown_providers_are_refused():

@@ -6,7 +6,7 @@ under that name first. A block after ``<!-- not run: reason -->`` is only counte
 
 - scans are 6 mm phantoms, `prepare` makes 32 x 32 pixels, and `simulate phantom` makes eight scans;
 - recipes, shipped and shown, keep their names and lose their size (:func:`_shrink`);
-- the bundled model is a tiny one, and `--tissue atlas` a few thresholds;
+- the bundled model is a tiny one, and `--tissue atlas` and `model` are a few thresholds;
 - overviews, contact sheets and samples of a training are blank pictures, other figures coarse ones.
 """
 
@@ -226,7 +226,8 @@ def desk(tmp_path_factory):
     render = canvas.figure_bytes
     for module in (canvas, html):
         patch.setattr(module, "figure_bytes", lambda figure, name="png", **_: render(figure, name, dpi=20))
-    patch.setitem(tissue.TISSUE, "atlas", f"{__name__}:thresholds")
+    for name in ("atlas", "model"):
+        patch.setitem(tissue.TISSUE, name, f"{__name__}:thresholds")
     patch.chdir(root)
     for line in (
         "semcycle prepare manifest part-1 --out .model/store",

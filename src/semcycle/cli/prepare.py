@@ -20,7 +20,7 @@ def prepare(
     folder: Out,
     tissue: Annotated[str, typer.Option(help=f"Tissue maps: {', '.join(TISSUE)}.")] = "atlas",
     tissue_dir: Annotated[
-        Path | None, typer.Option(help="With maps: folder of the maps; with spm: folder of SPM.")
+        Path | None, typer.Option(help="With maps: folder of the maps; with spm: of SPM; with model: a run.")
     ] = None,
     slices: Annotated[
         str, typer.Option(help="Axial window FIRST:LAST from the foot, all, or the cohort's own.")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 TISSUE: dict[str, str | None] = {
     "atlas": "semcycle.tissue.atlas:full",
     "atlas-fast": "semcycle.tissue.atlas:fast",
+    "model": "semcycle.training.tissue_model:bundled_segmenter",
     "priors": "semcycle.tissue.atlas:priors",
     "spm": "semcycle.tissue.spm:find_spm",
     "maps": "semcycle.tissue.maps:ImportedMaps",
