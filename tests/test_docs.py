@@ -27,6 +27,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from semcycle import cli, tissue
+from semcycle.cli import bids_app
 from semcycle.cohorts.manifest import write_manifest
 from semcycle.report import canvas, html, scan_page, store_page
 from semcycle.studies import running
@@ -86,8 +87,9 @@ def _expand(word):
 
 
 def run_command(words, target):
-    assert words[0] == "semcycle", f"only semcycle can be run here, not {words[0]}; mark the block as not run"
-    words = words[1:]
+    known = {"semcycle": cli.main, "semcycle-bids": bids_app.main}
+    assert words[0] in known, f"only semcycle can be run here, not {words[0]}; mark the block as not run"
+    command, words = words[0], words[1:]
     if "--workers" in words:  # in this process: starting others takes longer than the work
         place = words.index("--workers")
         words = words[:place] + words[place + 2 :]
@@ -96,15 +98,15 @@ def run_command(words, target):
     if words[:2] == ["simulate", "phantom"]:
         words = [*words, "--healthy", "2", "--lesions", "6", "--spacing", "6"]
     stdout, code = io.StringIO(), 0
-    before, sys.argv = sys.argv, ["semcycle", *words]
+    before, sys.argv = sys.argv, [command, *words]
     try:
         with contextlib.redirect_stdout(stdout):
-            cli.main()
+            known[command]()
     except SystemExit as stop:
         code = stop.code or 0
     finally:
         sys.argv = before
-    assert code == 0, f"semcycle {shlex.join(words)} exited with {code}"
+    assert code == 0, f"{command} {shlex.join(words)} exited with {code}"
     if target:
         Path(target).write_text(stdout.getvalue())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +20,20 @@ err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap
 """Progress and errors."""
 
 
+_manners = {"quiet": False, "verbose": False}
+
+
+def set_manners(*, quiet: bool, verbose: bool) -> None:
+    """Choose what is said.
+
+    Args:
+        quiet: No results and no progress; errors and doubts still are.
+        verbose: A line on stderr for every finished item.
+    """
+    _manners.update(quiet=quiet, verbose=verbose)
+    out.quiet = quiet
+
+
 def make_progress() -> Progress:
     """A progress display on stderr; nothing is drawn where that is no terminal."""
     return Progress(
@@ -29,7 +44,7 @@ def make_progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim", markup=False),
         console=err,
-        disable=not err.is_terminal,
+        disable=not err.is_terminal or _manners["quiet"],
     )
 
 
@@ -39,12 +54,14 @@ def progress_over(what: str, total: int) -> Iterator[Callable[[str], None]]:
     with make_progress() as progress:
         task = progress.add_task(what, total=total, note="")
 
-        done = 0
+        done, started = 0, time.perf_counter()
 
         def advance(name: str) -> None:
             nonlocal done
             done += 1
             progress.update(task, advance=1, note=name)
+            if _manners["verbose"]:
+                err.print(f"{what}: {done} of {total}, {name}, after {time.perf_counter() - started:.1f} s")
 
         try:
             yield advance

@@ -48,6 +48,13 @@ Dask = Annotated[
 ]
 
 
+def complete_models(typed: str) -> list[str]:
+    """Names of bundled models for a shell's completion."""
+    from semcycle.training.shipped import bundled_models
+
+    return [name for name in bundled_models() if name.startswith(typed)]
+
+
 def choose_workers(workers: int | None, dask: str) -> Workers | None:
     """Processes of this machine, or a cluster.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcycle.cli.options import Crew, Dask, Device, FilePattern, Out, choose_workers, finish
+from semcycle.cli.options import Crew, Dask, Device, FilePattern, choose_workers, complete_models, finish
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import err, out, progress_over
 from semcycle.errors import EmptyMaskError, Failure, SemcycleError, VolumeError
@@ -26,12 +26,16 @@ def predict(
             help="A T2 scan, a folder of them, a BIDS dataset, or a folder of DICOM files: a series, or a whole study."
         ),
     ],
-    folder: Out,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for what is made; derivatives/semcycle of a BIDS dataset without."),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
             help="A bundled model, a run folder made by `semcycle train`, or intensity: the scan's own brightness, "
-            "prepared and post-processed as the default model does; intensity=MODEL as another."
+            "prepared and post-processed as the default model does; intensity=MODEL as another.",
+            autocompletion=complete_models,
         ),
     ] = DEFAULT,
     threshold: Annotated[
@@ -61,6 +65,16 @@ def predict(
     dicom_seg: Annotated[
         bool, typer.Option("--dicom-seg", help="Of a DICOM series: the lesion mask as DICOM SEG as well.")
     ] = False,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="bids: sub-*/anat/*_desc-anomaly_probseg.nii.gz and a JSON beside each; flat: NAME_anomaly.nii.gz; "
+            "auto is bids for a BIDS dataset."
+        ),
+    ] = "auto",
+    participants: Annotated[
+        list[str] | None, typer.Option("--participant-label", help="Only this subject of a BIDS dataset; repeatable.")
+    ] = None,
     device: Device = "cpu",
     engine: Annotated[
         str, typer.Option(help="What computes the networks: torch; onnx or openvino after installing these extras.")
@@ -70,9 +84,10 @@ def predict(
     import json
     from functools import partial
 
-    from semcycle.prediction.folder import PredictSettings, find_no_mask, predict_files
+    from semcycle.prediction.bids_layout import describe_derivatives, find_places, keep_participants
+    from semcycle.prediction.folder import PredictSettings, find_no_mask, flat_file, predict_files
     from semcycle.prediction.postprocess import find_preset
-    from semcycle.prediction.records import finished_names, read_summary
+    from semcycle.prediction.records import RUN, finished_names, read_summary
     from semcycle.prediction.scans import find_mask
     from semcycle.report.folder_page import write_index
     from semcycle.report.scan_page import draw_scan
@@ -80,7 +95,13 @@ def predict(
     from semcycle.training.engines import use_engine
     from semcycle.training.models import open_model
 
+    if layout not in ("auto", "bids", "flat"):
+        msg = f"expected --layout auto, bids or flat, got {layout}"
+        raise typer.BadParameter(msg)
+    folder = folder or _default_folder(scans, layout)
     files, dicom = _find_files(scans, pattern, series, folder)
+    files = keep_participants(files, participants or (), scans)
+    places = None if dicom else find_places(scans, files, layout)
     if brain_mask and scans.is_dir() and not dicom and not brain_mask.is_dir():
         msg = "expected a folder of masks with --brain-mask for a folder of scans, got a file"
         raise typer.BadParameter(msg)
@@ -103,7 +124,10 @@ def predict(
             progress=done,
             workers=choose_workers(workers, dask),
             notes={dicom.name: {"series": dicom.choice}} if dicom else {},
+            place=places or flat_file,
         )
+    if places and (folder / RUN).is_file():
+        describe_derivatives(folder, places)
     if len(failures) == len(files):
         _refuse_nothing(failures)
     if as_json:
@@ -120,6 +144,18 @@ def predict(
         _write_seg(dicom, folder, checkpoint)
     _show_flags(folder, files)
     finish(failures, folder)
+
+
+def _default_folder(scans: Path, layout: str) -> Path:
+    """The derivatives of a BIDS dataset; other scans have no folder of their own."""
+    from semcycle.prediction.bids_layout import DERIVATIVES
+    from semcycle.prediction.scans import find_bids_root
+
+    root = find_bids_root(scans) if scans.is_dir() and layout != "flat" else None
+    if root is None:
+        msg = "expected a folder for the outputs with --out, got none; only a BIDS dataset has one of its own"
+        raise typer.BadParameter(msg)
+    return root / DERIVATIVES
 
 
 def _find_files(scans: Path, pattern: str, series: str, folder: Path) -> tuple[Mapping[str, Path], DicomScan | None]:
@@ -149,7 +185,7 @@ def _write_seg(dicom: DicomScan, folder: Path, checkpoint: Checkpoint) -> None:
     except EmptyMaskError as error:
         err.print(str(error), soft_wrap=True)
     else:
-        out.print(f"dicom seg: {path}")
+        err.print(f"dicom seg: {path}")
 
 
 def _show_flags(folder: Path, names: Iterable[str]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,6 +49,11 @@ def find_no_mask(name: str, scan: Path) -> None:
     """No mask is given: the brain is found."""
 
 
+def flat_file(name: str, what: str) -> str:
+    """Where an image of a scan stands in a folder of predictions."""
+    return f"{name}_{what}.nii.gz"
+
+
 @dataclass(frozen=True)
 class _Batch:
     """What all scans share; sent to every worker once."""
@@ -65,6 +69,7 @@ class _Batch:
     how: str
     model: str
     notes: Mapping[str, Mapping[str, Any]]
+    place: Callable[[str, str], str]
 
 
 def predict_files(
@@ -78,7 +83,8 @@ def predict_files(
     draw: Callable[[Prediction, Path, str, Mapping[str, Any]], Sequence[str]] | None = None,
     progress: Callable[[str], None] = lambda name: None,
     workers: Workers | None = None,
-    notes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    notes: Mapping[str, Mapping[str, Any]] | None = None,
+    place: Callable[[str, str], str] = flat_file,
 ) -> list[Failure]:
     """Predict scan files and write NIfTI on their grids.
 
@@ -102,13 +108,16 @@ def predict_files(
             ``None`` for this process with all its threads. With several, ``find_brain`` and ``draw`` are functions of
             modules.
         notes: Name of a scan -> what else its record holds, such as the DICOM series it was.
+        place: Name of a scan, and what an image is (``anomaly``, ``mask``, ...) -> its file below ``out``.
 
     Returns:
         Scans that failed, also in ``failures.csv``; the others are done, or claimed by another job.
     """
     how, model, head = _settings_hash(checkpoint, settings), _model_hash(checkpoint), _head(checkpoint, settings)
+    if place is not flat_file:  # a scan that stands elsewhere is done again
+        how = object_hash([how, "placed"])
     listed = {name: scan for name, scan in read_listed(out).items() if name in scans and not has_record(out, name)}
-    batch = _Batch(checkpoint, out, settings, overwrite, find_brain, draw, listed, head, how, model, notes)
+    batch = _Batch(checkpoint, out, settings, overwrite, find_brain, draw, listed, head, how, model, notes or {}, place)
     failures, tried = list[Failure](), set[str]()
     threads = torch.get_num_threads()
     try:
@@ -180,11 +189,12 @@ def _predict_scan(batch: _Batch, name: str, path: Path, mask: Path | None, conte
         write_record(out, batch.head, {"name": name})  # from here on its files are old and new
     record: dict[str, Any] = {"name": name, "content": content, "how": batch.how, "weights": batch.model}
     record |= {**_describe(prediction, batch.checkpoint, path), **batch.notes.get(name, {})}
-    files = _write(prediction, out, name)
+    files = _write(prediction, out, name, batch.place)
     record["seconds"] = round(time.perf_counter() - started, 2)
     files += draw(prediction, out, name, record) if draw else []
     for stale in set(before["files"] if before else ()) - set(files):
-        (out / Path(stale).name).unlink(missing_ok=True)  # such as the mask of a run with a threshold
+        if ".." not in Path(stale).parts and not Path(stale).is_absolute():
+            (out / stale).unlink(missing_ok=True)  # such as the mask of a run with a threshold
     write_record(out, batch.head, {**record, "files": files, "pages": draw is not None})
 
 
@@ -242,7 +252,7 @@ def _is_done(record: Mapping[str, Any] | None, content: str, how: str, model: st
     return bool(record.get("pages")) or not pages
 
 
-def _write(prediction: Prediction, out: Path, name: str) -> list[str]:
+def _write(prediction: Prediction, out: Path, name: str, place: Callable[[str, str], str]) -> list[str]:
     outputs: dict[str, tuple[str, type, Callable[[slice, int], Any]]] = {
         "anomaly": ("anomaly", np.float32, lambda part, _: prediction.anomaly_native(part)),
         "mask": ("lesion mask", np.bool_, lambda part, _: prediction.mask_native(part)),
@@ -256,7 +266,7 @@ def _write(prediction: Prediction, out: Path, name: str) -> list[str]:
     files = []
     for what, (words, dtype, make) in outputs.items():
         shape, slope = ((*prediction.volume.shape, 3), 1 / 255) if what == "tissue" else (prediction.volume.shape, 1)
-        files.append(f"{name}_{what}.nii.gz")
+        files.append(place(name, what))
         slabs = Slabs(shape, np.dtype(dtype), make)
         save_volume(out / files[-1], slabs, prediction.volume, description=f"semcycle {VERSION} {words}", slope=slope)
     if prediction.threshold:

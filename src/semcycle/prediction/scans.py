@@ -47,7 +47,7 @@ def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
         raise SettingsError(msg)
     if path.is_file():
         return {printable_name(scan_name(path)): path}
-    bids = _is_bids(path)
+    bids = find_bids_root(path) is not None
     wanted = "*_T2w.*" if bids and pattern == "*" else pattern
     files = [file for file in _walk(path) if file.is_dir() or (is_scan(file) and file.match(wanted))]
     files = [file for file in drop_headers(files) if not scan_name(file).endswith(_OUTPUTS)]
@@ -110,13 +110,15 @@ def _walk(root: Path) -> Iterator[Path]:
                 yield entry
 
 
-def _is_bids(path: Path) -> bool:
-    """Whether a folder is a BIDS dataset, or one of a subject in it."""
+def find_bids_root(path: Path) -> Path | None:
+    """The BIDS dataset that a folder is, or that it is a subject's in; ``None`` for other folders."""
     path = path.resolve()
     if (path / BIDS).is_file():
-        return True
+        return path
     root = next((folder for folder in path.parents if (folder / BIDS).is_file()), None)
-    return root is not None and any(part.startswith("sub-") for part in path.relative_to(root).parts)
+    if root is None or not any(part.startswith("sub-") for part in path.relative_to(root).parts):
+        return None
+    return root
 
 
 def _is_mask_of(name: str, file: Path) -> bool:

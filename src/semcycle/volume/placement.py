@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +65,9 @@ def place_brain(brain: VoxelMask, affine: Affine) -> Affine | None:
     """
     template, grid = brain_outline()
     factors = tuple(max(1, round(STEP_MM / float(side))) for side in np.linalg.norm(affine[:3, :3], axis=0))
-    share = ndimage.uniform_filter(brain.astype(np.float32), factors)
-    share, affine = share[tuple(slice(n // 2, None, n) for n in factors)], _thinned(affine, factors)
+    share, affine = _block_means(brain, factors), _thinned(affine, factors)
+    if not (share > 0.5).any():
+        return None
     ours = ndimage.gaussian_filter(share, _BLUR_MM / np.linalg.norm(affine[:3, :3], axis=0), mode="constant")
     theirs = ndimage.gaussian_filter(template.astype(np.float32), _BLUR_MM / STEP_MM)
     slopes = np.stack(np.gradient(theirs, STEP_MM)).reshape(3, -1)
@@ -100,6 +102,16 @@ def _centred(share: NDArray[np.float32], affine: Affine, places: NDArray[np.floa
     start = np.diag([size, size, size, 1.0])
     start[:3, 3] = centre - size * inside.mean(axis=1)
     return start
+
+
+def _block_means(brain: VoxelMask, factors: tuple[int, ...]) -> NDArray[np.float32]:
+    """Share of brain in blocks of ``factors`` voxels; what is left over at the ends is dropped."""
+    share: NDArray[Any] = brain
+    for axis in (2, 1, 0):
+        starts = np.arange(0, share.shape[axis] // factors[axis] * factors[axis], factors[axis])
+        whole = np.take(share, range(len(starts) * factors[axis]), axis=axis)
+        share = np.add.reduceat(whole, starts, axis=axis, dtype=np.float32) / np.float32(factors[axis])
+    return share
 
 
 def _thinned(affine: Affine, factors: tuple[int, ...]) -> Affine:
