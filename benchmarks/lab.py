@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -60,13 +61,16 @@ def make_lab(root: Path, healthy: int = 3, lesions: int = 3) -> Path:
     commands = (
         ("simulate", "phantom", "--out", root / "cohort", "--healthy", healthy, "--lesions", lesions, "--spacing", 6),
         ("prepare", "phantom", root / "cohort", "--out", root / "store", *PREPARED),
-        ("split", root / "store", "--out", root / "split.json", "--test-fraction", 0.4),
         ("train", root / "tiny.yaml", *data, "--out", root / "run"),
         ("calibrate", root / "run", *data, "--allow-learned"),
         ("score", "--data", root / "store", "--out", root / "scores", "--no-lesions"),
         ("predict", scans, "--model", root / "run", "--out", root / "maps", "--fast"),
     )
     for command in commands:
+        if command[0] == "train":
+            names = sorted(path.stem for path in (root / "store").glob("*.safetensors"))
+            split = {"train": names[1:-1], "test": [names[0], names[-1]]}  # one without and one with a lesion
+            (root / "split.json").write_text(json.dumps(split), encoding="utf-8")
         if command[0] == "predict":
             scans.mkdir()
             for path in sorted((root / "cohort").rglob("*_t2.nii.gz")):

@@ -75,3 +75,19 @@ def test_workers_end_with_their_parent(tmp_path, number):
     while any(map(is_alive, workers)) and time.monotonic() < signal_time + 10:
         time.sleep(0.05)
     assert not any(map(is_alive, workers))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_an_end_that_python_drops_is_asked_for_again(name):
+    code = (
+        "import os, signal, time\n"
+        "from semcycle.processes import end_on_signals\n"
+        "end_on_signals()\n"
+        "class Thing:\n"
+        f"    def __del__(self): signal.raise_signal(signal.{name}); time.sleep(0)\n"
+        "Thing()\n"
+        "time.sleep(20)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15)
+    assert done.returncode == {"SIGTERM": 143, "SIGINT": -2}[name]
+    assert "ignored" not in done.stderr

@@ -154,7 +154,10 @@ def _call(job: Any) -> Any:
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: blocks are left in order, workers are ended."""
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: blocks are left in order, workers are ended.
+
+    Python drops what is raised while it clears an object away; an end that is lost so is asked for again.
+    """
 
     def end(number: int, _: object) -> None:
         sys.exit(128 + number)
@@ -163,3 +166,13 @@ def end_on_signals() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, end)
+    report = sys.unraisablehook
+
+    def end_again(lost: Any) -> None:
+        number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(lost.exc_type)
+        if number is None:
+            report(lost)
+        else:  # by another thread: here it would be lost again
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+
+    sys.unraisablehook = end_again

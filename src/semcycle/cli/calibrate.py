@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 from semcycle.cli.options import FilePattern
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import out, progress_over
+from semcycle.errors import CheckpointError
 
 if TYPE_CHECKING:
     from semcycle.scoring.healthy_scans import HealthyScan
@@ -77,6 +77,8 @@ def calibrate(
         msg = "expected either --out FOLDER for a calibrated copy of the model or --in-place"
         raise typer.BadParameter(msg)
     checkpoint = load_checkpoint(find_model(model or DEFAULT))
+    if folder:
+        _check_copy(checkpoint.folder, folder)
     (preset,) = read_presets([checkpoint.preset if preset == "auto" else preset], changes)
     scans, count = _list_scans(healthy, checkpoint, split_file, pattern, brain_mask)
     settings = CalibrationSettings(
@@ -121,16 +123,26 @@ def _list_scans(
     return chain.from_iterable(sources), count
 
 
+def _check_copy(model: Path, folder: Path) -> None:
+    """Refuse a folder with another model, to which the calibration would not belong."""
+    from semcycle.training.checkpoint import RECORD, WEIGHTS
+
+    for name in (WEIGHTS, RECORD):
+        if (folder / name).exists() and (folder / name).read_bytes() != (model / name).read_bytes():
+            msg = f"{folder}: expected an empty folder or a copy of {model}, got another model; choose another --out"
+            raise CheckpointError(msg)
+
+
 def _copy_model(model: Path, folder: Path) -> None:
     """Copy the files that make a model, and the healthy prior it has."""
+    from semcycle.files import write_bytes
     from semcycle.training.calibration import PRIOR
     from semcycle.training.checkpoint import RECORD, WEIGHTS
     from semcycle.training.shipped import CARD
 
-    folder.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, RECORD, CARD, PRIOR):
         if (model / name).is_file() and not (folder / name).exists():
-            shutil.copyfile(model / name, folder / name)
+            write_bytes(folder / name, (model / name).read_bytes())  # a killed copy leaves no half file
 
 
 def _print_cuts(calibration: Calibration) -> None:
