@@ -118,7 +118,7 @@ def _stem(place: Path) -> str:
 
 
 def _given(words: list[str], methods: list[str]) -> dict[str, float]:
-    found: dict[str, float] = {}
+    thresholds: dict[str, float] = {}
     for word in words:
         name, equals, number = word.rpartition("=")
         try:
@@ -131,5 +131,5 @@ def _given(words: list[str], methods: list[str]) -> dict[str, float]:
         if equals and name not in methods:
             msg = f"expected --threshold for one of {', '.join(methods)}, got {name!r}"
             raise ScoringError(msg)
-        found |= {name: value} if equals else dict.fromkeys(methods, value)
-    return found
+        thresholds |= {name: value} if equals else dict.fromkeys(methods, value)
+    return thresholds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -51,6 +51,13 @@ class Listing:
 
     cases: list[Case]
     failures: list[Failure] = field(default_factory=list)
+
+    @classmethod
+    def sort(cls, outcomes: Iterable[Case | Failure]) -> Listing:
+        """Cases and failures apart, each by name."""
+        outcomes = sorted(outcomes, key=lambda outcome: outcome.case_id)
+        cases = [outcome for outcome in outcomes if isinstance(outcome, Case)]
+        return cls(cases, [outcome for outcome in outcomes if isinstance(outcome, Failure)])
 
 
 class Cohort(Protocol):

@@ -63,15 +63,11 @@ class Bids:
             raise LayoutError(msg)
         groups = _read_groups(root / PARTICIPANTS)
         derivatives = [path for path in sorted(root.glob("derivatives/*")) if path.is_dir()]
-        cases: list[Case] = []
-        failures: list[Failure] = []
-        for subject in subjects:
-            for one in _make_cases(subject, derivatives, groups.get(subject.name, "")):
-                if isinstance(one, Case):
-                    cases.append(one)
-                else:
-                    failures.append(one)
-        return Listing(sorted(cases, key=lambda case: case.case_id), sorted(failures, key=lambda one: one.case_id))
+        return Listing.sort(
+            outcome
+            for subject in subjects
+            for outcome in _make_cases(subject, derivatives, groups.get(subject.name, ""))
+        )
 
     def write_example(self, root: Path, *, cases: int = 2, seed: int = 0) -> None:
         """Write small balls, every second one with a lesion mask in ``derivatives/lesions``."""
@@ -122,8 +118,8 @@ def _parse(path: Path) -> _File | None:
 def _list_files(subject: Path) -> list[_File]:
     """The NIfTI files in a subject's ``anat`` folders; of a file with and without ``.gz``, the one with."""
     paths = [path for pattern in ("anat/*", "ses-*/anat/*") for path in sorted(subject.glob(pattern)) if path.is_file()]
-    found = {str(path).removesuffix(".gz"): file for path in paths if (file := _parse(path))}
-    return [file for file in found.values() if f"sub-{file.entities['sub']}" == subject.name]
+    files = {str(path).removesuffix(".gz"): file for path in paths if (file := _parse(path))}
+    return [file for file in files.values() if f"sub-{file.entities['sub']}" == subject.name]
 
 
 def _make_cases(subject: Path, derivatives: Iterable[Path], group: str) -> list[Case | Failure]:
@@ -138,23 +134,23 @@ def _make_cases(subject: Path, derivatives: Iterable[Path], group: str) -> list[
     if not sessions:
         reason = f"{subject}: expected anat/{subject.name}_T2w.nii.gz, found no anatomical image; add the T2 image"
         return [Failure(subject.name, reason)]
-    made: list[Case | Failure] = []
+    outcomes: list[Case | Failure] = []
     for (_, session), files in sessions.items():
         images = [file for file in files if file.words == ("T2w",)]
-        made += [_make_case(image, files, extra, group) for image in images]
+        outcomes += [_make_case(image, files, extra, group) for image in images]
         if not images:
             name = f"{subject.name}_ses-{session}" if session else subject.name
             have = ", ".join(file.path.name for file in files[:6])
             reason = f"{files[0].path.parent}: expected {name}_T2w.nii.gz, found {have}; add the T2 image"
-            made.append(Failure(name, reason))
-    return made
+            outcomes.append(Failure(name, reason))
+    return outcomes
 
 
 def _make_case(image: _File, session: list[_File], derivatives: list[_File], group: str) -> Case | Failure:
     case_id, subject = image.stem.removesuffix("_T2w"), f"sub-{image.entities['sub']}"
     kinds: dict[str, Callable[[_File], bool]] = {"lesion": _is_lesion, "brain": _is_brain}
     kinds |= {name: partial(_is_tissue, name) for name in TISSUES}
-    found: dict[str, Path] = {}
+    labels: dict[str, Path] = {}
     for kind, wanted in kinds.items():
         candidates = [file for file in derivatives if wanted(file)]
         best = _best(candidates, image)
@@ -163,15 +159,15 @@ def _make_case(image: _File, session: list[_File], derivatives: list[_File], gro
             reason = f"{image.path}: expected one {what}, got {best[0].path} and {best[1].path}; remove one"
             return Failure(case_id, reason)
         if best:
-            found[kind] = best[0].path
+            labels[kind] = best[0].path
         elif kind == "lesion" and candidates:
             reason = (
                 f"{image.path}: expected a lesion mask on its grid since {subject} has lesions, found only "
                 f"{candidates[0].path}; bring it to the grid of the T2w as {case_id}_label-lesion_mask.nii.gz"
             )
             return Failure(case_id, reason)
-    tissue = {name: found[name] for name in TISSUES if name in found}
-    return Case(case_id, subject, _images(image, session), found.get("lesion"), found.get("brain"), tissue, group)
+    tissue = {name: labels[name] for name in TISSUES if name in labels}
+    return Case(case_id, subject, _images(image, session), labels.get("lesion"), labels.get("brain"), tissue, group)
 
 
 def _images(image: _File, session: list[_File]) -> dict[str, Path]:

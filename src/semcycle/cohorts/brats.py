@@ -51,15 +51,7 @@ class Brats:
             )
             raise LayoutError(msg)
         grades = _read_grades(root)
-        cases: list[Case] = []
-        failures: list[Failure] = []
-        for folder, grade in folders:
-            made = _make_case(folder, grade or grades.get(folder.name, ""))
-            if isinstance(made, Case):
-                cases.append(made)
-            else:
-                failures.append(made)
-        return Listing(sorted(cases, key=lambda case: case.case_id), sorted(failures, key=lambda one: one.case_id))
+        return Listing.sort(_make_case(folder, grade or grades.get(folder.name, "")) for folder, grade in folders)
 
     def write_example(self, root: Path, *, cases: int = 2, seed: int = 0) -> None:
         """Write small phantoms as one HGG and further LGG cases."""
@@ -73,12 +65,12 @@ class Brats:
 
 def _case_folders(root: Path) -> list[tuple[Path, str]]:
     """Folders that look like cases, with the grade their parent tells."""
-    found = []
+    folders = []
     for path in sorted(root.glob("*")) + sorted(root.glob("*/*")):
         grade = path.parent.name if path.parent.name in GRADES else ""
         if path.is_dir() and any(_find(path, name) for name in (*_MODALITIES, "seg")):
-            found.append((path, grade))
-    return found
+            folders.append((path, grade))
+    return folders
 
 
 def _find(folder: Path, what: str) -> Path | None:

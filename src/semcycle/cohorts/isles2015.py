@@ -42,7 +42,7 @@ class Isles2015:
             msg = f"{root}: expected an ISLES 2015 folder, found none; check the path"
             raise LayoutError(msg)
         folders = next(
-            (found for place in (root, *(root / name for name in TRAINING)) if (found := _folders(place))), []
+            (inside for place in (root, *(root / name for name in TRAINING)) if (inside := _folders(place))), []
         )
         if not folders:
             msg = (
@@ -50,20 +50,18 @@ class Isles2015:
                 "give the folder that holds the numbered cases"
             )
             raise LayoutError(msg)
-        cases: dict[str, Case] = {}
-        failures: list[Failure] = []
+        outcomes: list[Case | Failure] = []
+        names: set[str] = set()
         for folder in folders:
-            made = _make_case(folder)
-            if isinstance(made, Case) and made.case_id in cases:
-                reason = (
-                    f"{folder}: expected one folder for each number, got another {made.case_id}; rename or remove one"
-                )
-                failures.append(Failure(folder.name, reason))
-            elif isinstance(made, Case):
-                cases[made.case_id] = made
-            else:
-                failures.append(made)
-        return Listing([cases[name] for name in sorted(cases)], sorted(failures, key=lambda one: one.case_id))
+            outcome = _make_case(folder)
+            if isinstance(outcome, Case) and outcome.case_id in names:
+                name = outcome.case_id
+                reason = f"{folder}: expected one folder for each number, got another {name}; rename or remove one"
+                outcome = Failure(folder.name, reason)
+            elif isinstance(outcome, Case):
+                names.add(outcome.case_id)
+            outcomes.append(outcome)
+        return Listing.sort(outcomes)
 
     def write_example(self, root: Path, *, cases: int = 2, seed: int = 0) -> None:
         """Write small balls with a lesion as training cases."""
@@ -82,31 +80,31 @@ def _folders(place: Path) -> list[Path]:
 
 def _find(folder: Path) -> dict[str, list[Path]]:
     """Modality or ``"ot"`` -> its images; of an image with and without ``.gz``, the one with."""
-    found: dict[str, dict[str, Path]] = {}
+    images: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("VSD.*/*")):
         kind = _KIND.fullmatch(path.parent.name)
         if kind and re.fullmatch(r"[^.].*\.nii(\.gz)?", path.name) and path.is_file():
-            found.setdefault((kind[1] or kind[2]).lower(), {})[str(path).removesuffix(".gz")] = path
-    return {kind: list(paths.values()) for kind, paths in found.items()}
+            images.setdefault((kind[1] or kind[2]).lower(), {})[str(path).removesuffix(".gz")] = path
+    return {kind: list(paths.values()) for kind, paths in images.items()}
 
 
 def _make_case(folder: Path) -> Case | Failure:
     number = re.search(r"\d+$", folder.name)
     case_id = f"siss{int(number[0]):02d}" if number else folder.name
-    found = _find(folder)
+    images = _find(folder)
     for kind in (*_MODALITIES, "ot"):
-        if len(found.get(kind, [])) > 1:
-            first, second, *_ = found[kind]
+        if len(images.get(kind, [])) > 1:
+            first, second, *_ = images[kind]
             reason = f"{folder}: expected one image of {kind.upper()}, got {first.name} and {second.name}; remove one"
             return Failure(case_id, reason)
-    if "t2" not in found:
+    if "t2" not in images:
         have = ", ".join(sorted(path.name for path in folder.iterdir())[:6])
         reason = f"{folder}: expected VSD.Brain.XX.O.MR_T2.<id>/*.nii, found {have}; add the T2 image"
         return Failure(case_id, reason)
-    if "ot" not in found:
+    if "ot" not in images:
         reason = (
             f"{folder}: expected VSD.Brain_3more.XX.O.OT.<id>/*.nii, found none (testing cases have none); "
             "`semcycle predict` takes unlabelled scans"
         )
         return Failure(case_id, reason)
-    return Case(case_id, case_id, {name: found[name][0] for name in _MODALITIES if name in found}, found["ot"][0])
+    return Case(case_id, case_id, {name: images[name][0] for name in _MODALITIES if name in images}, images["ot"][0])

@@ -48,10 +48,7 @@ class Ixi:
                 "give the folder that holds the scans or the folders IXI-T2, IXI-T1, IXI-PD"
             )
             raise LayoutError(msg)
-        made = [_make_case(root, case_id, sessions[case_id]) for case_id in sorted(sessions)]
-        return Listing(
-            [one for one in made if isinstance(one, Case)], [one for one in made if isinstance(one, Failure)]
-        )
+        return Listing.sort(_make_case(root, case_id, sessions[case_id]) for case_id in sessions)
 
     def write_example(self, root: Path, *, cases: int = 2, seed: int = 0) -> None:
         """Write small healthy balls, skull-stripped, one site after the other."""
@@ -65,13 +62,13 @@ class Ixi:
 def _find_sessions(root: Path) -> dict[str, dict[str, list[Path]]]:
     """Session -> modality -> its scans; of a scan with and without ``.gz``, the one with."""
     places = [path for path in sorted(root.glob("*")) if re.fullmatch(r"(?i:(IXI-)?(T2|T1|PD))", path.name)]
-    found: dict[str, dict[str, dict[str, Path]]] = {}
+    sessions: dict[str, dict[str, dict[str, Path]]] = {}
     for path in (path for place in (root, *places) for path in sorted(place.glob("*"))):
         scan = _SCAN.fullmatch(path.name)
         if scan and path.is_file():
-            scans = found.setdefault(scan[1], {}).setdefault(scan[4].lower(), {})
+            scans = sessions.setdefault(scan[1], {}).setdefault(scan[4].lower(), {})
             scans[str(path).removesuffix(".gz")] = path
-    return {name: {kind: list(scans.values()) for kind, scans in kinds.items()} for name, kinds in found.items()}
+    return {name: {kind: list(scans.values()) for kind, scans in kinds.items()} for name, kinds in sessions.items()}
 
 
 def _make_case(root: Path, case_id: str, scans: dict[str, list[Path]]) -> Case | Failure:

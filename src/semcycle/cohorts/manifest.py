@@ -64,13 +64,13 @@ class Manifest:
         """Write small balls, every second one with a lesion."""
         from semcycle.cohorts.example import write_ball
 
-        made = []
+        examples = []
         for number in range(cases):
             name = f"case{number:02d}"
             image, lesion = root / name / "t2.nii.gz", root / name / "lesion.nii.gz"
             write_ball(image, lesion if number % 2 else None, seed=seed + number)
-            made.append(Case(name, name, {"t2": image}, lesion if number % 2 else None))
-        write_manifest(root, made)
+            examples.append(Case(name, name, {"t2": image}, lesion if number % 2 else None))
+        write_manifest(root, examples)
 
 
 def _is_there(file: Path) -> bool:

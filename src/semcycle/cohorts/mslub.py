@@ -47,10 +47,7 @@ class Mslub:
                 "patient; give the folder that holds the patients"
             )
             raise LayoutError(msg)
-        made = [_make_case(folder) for folder in folders]
-        return Listing(
-            [one for one in made if isinstance(one, Case)], [one for one in made if isinstance(one, Failure)]
-        )
+        return Listing.sort(map(_make_case, folders))
 
     def write_example(self, root: Path, *, cases: int = 2, seed: int = 0) -> None:
         """Write small balls with a lesion in the layout of MNI space."""

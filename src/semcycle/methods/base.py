@@ -217,15 +217,15 @@ class Method(nn.Module, ABC, Generic[C]):
             brain: ``(B, 1, H, W)`` 0 or 1.
         """
 
-    def finish(self, x: SliceArray, brain: SliceMask, made: Reconstructed) -> Reconstructed:
+    def finish(self, x: SliceArray, brain: SliceMask, reconstructed: Reconstructed) -> Reconstructed:
         """Look at the reconstruction of a whole scan once more; by default nothing changes.
 
         Args:
             x: ``(S, H, W)`` in [0, 1].
             brain: ``(S, H, W)``.
-            made: What :meth:`reconstruct` made of all its slices.
+            reconstructed: What :meth:`reconstruct` made of all its slices.
         """
-        return made
+        return reconstructed
 
     @torch.no_grad()
     def sample(self, stage: str, batch: Batch) -> Reconstruction:

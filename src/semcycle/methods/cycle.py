@@ -213,11 +213,11 @@ class Cycle(Method[CycleSettings]):
         y = self.segment(x, brain)
         return Reconstruction(self.synthesise(y), y)
 
-    def finish(self, x: SliceArray, brain: SliceMask, made: Reconstructed) -> Reconstructed:
+    def finish(self, x: SliceArray, brain: SliceMask, reconstructed: Reconstructed) -> Reconstructed:
         """Give G(S(x)) the scan's own contrast where ``match`` says so."""
-        if self.settings.match == "none" or made.tissue is None:
-            return made
-        return made._replace(image=match_contrast(x, made.image, made.tissue, brain))
+        if self.settings.match == "none" or reconstructed.tissue is None:
+            return reconstructed
+        return reconstructed._replace(image=match_contrast(x, reconstructed.image, reconstructed.tissue, brain))
 
     @torch.no_grad()
     def sample(self, stage: str, batch: Batch) -> Reconstruction:

@@ -110,8 +110,8 @@ class Refine(Method[RefineSettings]):
         """G(S(x)) and S(x), ``(B, 4, H, W)``; ``None`` if the refiner sees neither."""
         if not {"reconstruction", "residual", "tissue"} & set(self.settings.inputs):
             return None
-        made = self.cycle.reconstruct(x, brain)
-        return torch.cat([made.image, _tissue(made)], dim=1)
+        reconstructed = self.cycle.reconstruct(x, brain)
+        return torch.cat([reconstructed.image, _tissue(reconstructed)], dim=1)
 
     def losses(self, stage: str, batch: Batch) -> Iterator[Step]:
         """One step on mirrored or unmirrored slices."""
@@ -130,8 +130,8 @@ class Refine(Method[RefineSettings]):
     def sample(self, stage: str, batch: Batch) -> Reconstruction:
         """The cycle's reconstruction and the refiner's score."""
         self.eval()
-        made = self.cycle.reconstruct(batch.x, batch.brain)
-        return made._replace(score=self._logits(batch).sigmoid() * batch.brain)
+        reconstructed = self.cycle.reconstruct(batch.x, batch.brain)
+        return reconstructed._replace(score=self._logits(batch).sigmoid() * batch.brain)
 
     @torch.no_grad()
     def reconstruct(self, x: ImageBatch, brain: MaskBatch) -> Reconstruction:
@@ -140,19 +140,19 @@ class Refine(Method[RefineSettings]):
         return self.cycle.reconstruct(x, brain)
 
     @torch.no_grad()
-    def finish(self, x: SliceArray, brain: SliceMask, made: Reconstructed) -> Reconstructed:
+    def finish(self, x: SliceArray, brain: SliceMask, reconstructed: Reconstructed) -> Reconstructed:
         """The probability of an anomaly in every pixel of the brain, in [0, 1]."""
         self.eval()
         score = np.zeros(x.shape, np.float32)
         shown = np.flatnonzero(brain.any(axis=(1, 2)))
         for start in range(0, len(shown), BATCH):
             part = shown[start : start + BATCH]
-            batch, window = _crop_window(self._scan_batch(x, brain, made, part), self.net.multiple)
+            batch, window = _crop_window(self._scan_batch(x, brain, reconstructed, part), self.net.multiple)
             probability = self._logits(batch).float().sigmoid() * batch.brain
             score[(part, *window)] = probability[:, 0].cpu().numpy()
-        return self.cycle.finish(x, brain, made)._replace(score=score)
+        return self.cycle.finish(x, brain, reconstructed)._replace(score=score)
 
-    def _scan_batch(self, x: SliceArray, brain: SliceMask, made: Reconstructed, part: np.ndarray) -> Batch:
+    def _scan_batch(self, x: SliceArray, brain: SliceMask, reconstructed: Reconstructed, part: np.ndarray) -> Batch:
         """Some slices of a scan with their neighbours and heights."""
         device = next(self.net.parameters()).device
         shown = np.flatnonzero(brain.any(axis=(1, 2)))
@@ -164,10 +164,10 @@ class Refine(Method[RefineSettings]):
             return torch.from_numpy(np.ascontiguousarray(data, np.float32)).to(device)
 
         masks = tensor(brain[part, None])
-        if made.tissue is None:
+        if reconstructed.tissue is None:
             msg = "expected tissue maps of the cycle, got none"
             raise ValueError(msg)
-        frozen = torch.cat([tensor(made.image[part, None]), tensor(made.tissue[part])], dim=1)
+        frozen = torch.cat([tensor(reconstructed.image[part, None]), tensor(reconstructed.tissue[part])], dim=1)
         height = tensor(((part - low) / count).reshape(-1, 1, 1, 1))
         return Batch(tensor(x[part, None]), masks, None, masks, tensor(x[around]), height, None, frozen)
 
@@ -179,20 +179,20 @@ class Refine(Method[RefineSettings]):
         """The channels that the settings name, each of a spread of about 1."""
         frozen, brain = batch.frozen, batch.brain
         image = torch.zeros_like(batch.x) if frozen is None else frozen[:, :1] * brain
-        made = {"x": 2 * batch.x, "reconstruction": 2 * image, "residual": 4 * (batch.x - image), "brain": brain}
+        channels = {"x": 2 * batch.x, "reconstruction": 2 * image, "residual": 4 * (batch.x - image), "brain": brain}
         if frozen is not None:
-            made["tissue"] = frozen[:, 1:]
+            channels["tissue"] = frozen[:, 1:]
         if batch.height is not None:
-            made["height"] = batch.height.expand_as(batch.x)
+            channels["height"] = batch.height.expand_as(batch.x)
         if batch.context is not None:
-            made["neighbours"] = 2 * batch.context
-        if missing := [name for name in self.settings.inputs if name not in made]:
+            channels["neighbours"] = 2 * batch.context
+        if missing := [name for name in self.settings.inputs if name not in channels]:
             msg = (
                 f"expected {', '.join(missing)} with the slices, got none; set slices.context, or take it out of "
                 "method.inputs"
             )
             raise ValueError(msg)
-        data = torch.cat([made[name] for name in self.settings.inputs], dim=1)
+        data = torch.cat([channels[name] for name in self.settings.inputs], dim=1)
         return data.contiguous(memory_format=torch.channels_last)
 
     def _errors(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -208,16 +208,16 @@ class Refine(Method[RefineSettings]):
         return (bce * counts).sum() / counts.sum().clamp_min(1), 1 - overlap
 
 
-def _same_networks(one: RefineSettings, other: RefineSettings) -> bool:
+def _same_networks(own: RefineSettings, other: RefineSettings) -> bool:
     names = ("cycle", "inputs", "neighbours", "base", "norm")
-    return all(getattr(one, name) == getattr(other, name) for name in names)
+    return all(getattr(own, name) == getattr(other, name) for name in names)
 
 
-def _tissue(made: Reconstruction) -> Tensor:
-    if made.tissue is None:
+def _tissue(reconstructed: Reconstruction) -> Tensor:
+    if reconstructed.tissue is None:
         msg = "expected tissue maps of the cycle, got none"
         raise ValueError(msg)
-    return made.tissue
+    return reconstructed.tissue
 
 
 def _crop(batch: Batch, multiple: int) -> Batch:

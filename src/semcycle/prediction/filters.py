@@ -127,9 +127,9 @@ def flatten_small(scores: SliceArray, level: float, min_mm3: float, spacing: Spa
 
 def _window_sum(mask: SliceMask, sizes: tuple[int, int, int]) -> NDArray[np.int32]:
     """How many voxels of every whole window are set."""
-    found = mask.astype(np.int32)
+    counts = mask.astype(np.int32)
     for axis, size in enumerate(sizes):
         length = mask.shape[axis] - size + 1
-        parts = [np.moveaxis(found, axis, 0)[i : i + length] for i in range(size)]
-        found = np.moveaxis(sum(parts[1:], parts[0]), 0, axis)
-    return found
+        parts = [np.moveaxis(counts, axis, 0)[i : i + length] for i in range(size)]
+        counts = np.moveaxis(sum(parts[1:], parts[0]), 0, axis)
+    return counts

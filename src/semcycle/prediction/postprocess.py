@@ -135,7 +135,7 @@ def residual(x: SliceArray, reconstruction: SliceArray, sign: Sign = "absolute")
 
 def make_anomaly_map(
     x: SliceArray,
-    made: Reconstructed,
+    reconstructed: Reconstructed,
     brain: SliceMask,
     preset: str | PostProcessing,
     spacing: float | Spacing,
@@ -146,7 +146,7 @@ def make_anomaly_map(
 
     Args:
         x: ``(S, H, W)`` in [0, 1]; neighbouring slices, from foot to head.
-        made: Its reconstruction; a score of the method's own takes the place of the residual.
+        reconstructed: Its reconstruction; a score of the method's own takes the place of the residual.
         brain: ``(S, H, W)``.
         preset: Key of ``PRESETS``, with changes if any, or steps of one's own.
         spacing: Voxel size ``(S, H, W)`` in mm; the side of a pixel alone where no step in mm runs across slices.
@@ -162,14 +162,18 @@ def make_anomaly_map(
     """
     steps = find_preset(preset) if isinstance(preset, str) else preset
     if steps.prior:
-        return _relate(x, made, brain, steps, spacing, _fitting(prior, steps, preset), quantiles)
-    scores = residual(x, made.image, steps.sign) if made.score is None else np.asarray(made.score, np.float32)
+        return _relate(x, reconstructed, brain, steps, spacing, _fitting(prior, steps, preset), quantiles)
+    scores = (
+        residual(x, reconstructed.image, steps.sign)
+        if reconstructed.score is None
+        else np.asarray(reconstructed.score, np.float32)
+    )
     return process_map(scores, brain, steps, spacing, x, quantiles)
 
 
 def filter_residuals(
     x: SliceArray,
-    made: Reconstructed,
+    reconstructed: Reconstructed,
     brain: SliceMask,
     steps: PostProcessing,
     spacing: float | Spacing,
@@ -179,7 +183,7 @@ def filter_residuals(
 
     Args:
         x: ``(S, H, W)`` in [0, 1].
-        made: Its reconstruction.
+        reconstructed: Its reconstruction.
         brain: ``(S, H, W)``.
         steps: Whose filters.
         spacing: As for :func:`make_anomaly_map`.
@@ -191,7 +195,7 @@ def filter_residuals(
     width = steps.gaussian_mm if steps.residual_mm is None else steps.residual_mm
     filters = steps.model_copy(update={"prior": False, "min_component_mm3": 0.0, "gaussian_mm": width})
     return {
-        sign: process_map(residual(x, made.image, sign), brain, filters, spacing, x, quantiles)
+        sign: process_map(residual(x, reconstructed.image, sign), brain, filters, spacing, x, quantiles)
         for sign in (("positive", "negative") if steps.sign == "absolute" else (steps.sign,))
     }
 
@@ -215,7 +219,7 @@ def _fitting(prior: HealthyPrior | None, steps: PostProcessing, preset: str | Po
 
 def _relate(
     x: SliceArray,
-    made: Reconstructed,
+    reconstructed: Reconstructed,
     brain: SliceMask,
     steps: PostProcessing,
     spacing: float | Spacing,
@@ -224,14 +228,14 @@ def _relate(
 ) -> SliceArray:
     """Score of the residual in relation to health, see :mod:`semcycle.prediction.prior`."""
     pixel = (spacing, spacing) if isinstance(spacing, int | float) else spacing[1:]
-    residuals = filter_residuals(x, made, brain, steps, spacing, quantiles)
-    parts = [prior.standardise(part, sign, brain, made.tissue, pixel) for sign, part in residuals.items()]
+    residuals = filter_residuals(x, reconstructed, brain, steps, spacing, quantiles)
+    parts = [prior.standardise(part, sign, brain, reconstructed.tissue, pixel) for sign, part in residuals.items()]
     z = parts[0] if len(parts) == 1 else np.maximum(*parts)
-    if made.score is None:
+    if reconstructed.score is None:
         scores = np.asarray(z / (1 + z), np.float32)
     else:
         filters = steps.model_copy(update={"prior": False, "min_component_mm3": 0.0})
-        q = process_map(np.asarray(made.score, np.float32), brain, filters, spacing, x, quantiles)
+        q = process_map(np.asarray(reconstructed.score, np.float32), brain, filters, spacing, x, quantiles)
         scores = np.where(brain, add_evidence(q, z), np.float32(0))
     if steps.min_component_mm3 and not isinstance(spacing, int | float):
         scores = flatten_small(scores, steps.component_level, steps.min_component_mm3, spacing)

@@ -142,8 +142,8 @@ def _unique_names(root: Path, files: list[Path]) -> list[str]:
     ]
     doubles = _doubles(names)
     if doubles:
-        one, other, *_ = (file for name, file in zip(names, files, strict=True) if name.casefold() in doubles)
-        msg = f"{one}: expected scans whose outputs can be told apart, got {other} as well; rename one of them"
+        first, other, *_ = (file for name, file in zip(names, files, strict=True) if name.casefold() in doubles)
+        msg = f"{first}: expected scans whose outputs can be told apart, got {other} as well; rename one of them"
         raise VolumeError(msg)
     return names
 

@@ -35,8 +35,8 @@ def fit_bias(
         sitk.GetImageFromArray(np.ascontiguousarray(array[box].T, kind))
         for array, kind in ((data, np.float32), (fitted, np.uint8))
     )
-    for one in (image, mask):
-        one.SetSpacing(spacing)
+    for volume in (image, mask):
+        volume.SetSpacing(spacing)
     factors = [
         max(1, min(round(SHRINK_MM / step), size // 8)) for step, size in zip(spacing, image.GetSize(), strict=True)
     ]

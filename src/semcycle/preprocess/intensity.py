@@ -96,7 +96,7 @@ def fit_scale(
     axis = axial_axis(volume.affine)
     slices = zip(np.moveaxis(volume.data, axis, 0), np.moveaxis(brain, axis, 0), strict=True)
     units = [unit(data[inside]) if inside.any() else 0.0 for data, inside in slices]
-    return IntensityScale(zero, [one if one > 0 else whole for one in units], axis)
+    return IntensityScale(zero, [unit if unit > 0 else whole for unit in units], axis)
 
 
 def match_histogram(scale: IntensityScale, values: NDArray[np.float32], reference: Sequence[float]) -> IntensityScale:

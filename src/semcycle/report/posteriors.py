@@ -31,8 +31,8 @@ def mean_posteriors(
     for name in cases:
         case = store.load(name)
         brain, lesion = case.brain > 0, case.lesion > 0
-        made = reconstruct(case.image.astype(np.float32), brain)
-        if made.tissue is None:
+        reconstructed = reconstruct(case.image.astype(np.float32), brain)
+        if reconstructed.tissue is None:
             continue
         kinds = np.full(brain.shape, -1)
         if case.tissue is not None and not store.summary(name)["flags"]:
@@ -40,7 +40,7 @@ def mean_posteriors(
             background = 255 - maps.sum(axis=1, dtype=np.int32)
             kinds = np.where(brain & (maps.max(axis=1) > background), maps.argmax(axis=1), -1)
         kinds = np.where(lesion & brain, 3, kinds)
-        posterior = made.tissue.transpose(0, 2, 3, 1)
+        posterior = reconstructed.tissue.transpose(0, 2, 3, 1)
         for kind in range(4):
             chosen = kinds == kind
             sums[kind] += posterior[chosen].sum(axis=0)

@@ -42,11 +42,11 @@ def find_page(folder: Path) -> str:
     for page in PAGES:
         if (folder / page).is_file():
             return page
-    found = sorted(path.name for path in folder.glob("*.html"))
-    if len(found) == 1:
-        return found[0]
+    names = sorted(path.name for path in folder.glob("*.html"))
+    if len(names) == 1:
+        return names[0]
     msg = (
-        f"{folder}: expected {' or '.join(PAGES)}, got {len(found) or 'no'} other pages; "
+        f"{folder}: expected {' or '.join(PAGES)}, got {len(names) or 'no'} other pages; "
         "name a folder that predict, score, paper, demo or prepare left"
     )
     raise LayoutError(msg)

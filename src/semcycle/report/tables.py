@@ -213,11 +213,11 @@ def terminal_table(frame: pd.DataFrame, title: str | None = None) -> Table:
 
 def by_preset(wide: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Split a :func:`summary` into a narrower table for each preset, for a terminal: ``AUPRC (baur)`` -> ``AUPRC``."""
-    found: dict[str, dict[str, pd.Series]] = {}
+    presets: dict[str, dict[str, pd.Series]] = {}
     for name in wide.columns:
         label, _, preset = str(name).removesuffix(")").rpartition(" (")
-        found.setdefault(preset, {})[label] = wide[name]
-    return {preset: pd.DataFrame(columns, index=wide.index) for preset, columns in found.items()}
+        presets.setdefault(preset, {})[label] = wide[name]
+    return {preset: pd.DataFrame(columns, index=wide.index) for preset, columns in presets.items()}
 
 
 def _render(frame: pd.DataFrame, escape: Callable[[str], str], mark: Callable[[str], str]) -> list[list[str]]:

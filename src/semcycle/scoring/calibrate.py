@@ -112,15 +112,17 @@ def calibrate_model(
                 msg = f"{checkpoint.folder}: expected subjects the model has not seen, got {scan.subject}; name others"
                 raise SplitError(msg)
             if scan.healthy.any():
-                made = reconstruct_slices(checkpoint.method, scan.x, scan.brain)
-                spool.append(scan, made)
+                reconstructed = reconstruct_slices(checkpoint.method, scan.x, scan.brain)
+                spool.append(scan, reconstructed)
                 names.append(scan.name)
                 subjects.append(scan.subject)
-                residuals.append(float(np.median(np.abs(scan.x[scan.healthy] - made.image[scan.healthy]))))
+                residuals.append(float(np.median(np.abs(scan.x[scan.healthy] - reconstructed.image[scan.healthy]))))
                 if steps.prior and not settings.keep_prior:
                     both = steps.model_copy(update={"sign": "absolute"})
-                    filtered = filter_residuals(scan.x, made, scan.brain, both, scan.spacing)
-                    moments.append(measure_moments(filtered, scan.healthy, scan.brain, made.tissue, scan.spacing))
+                    filtered = filter_residuals(scan.x, reconstructed, scan.brain, both, scan.spacing)
+                    moments.append(
+                        measure_moments(filtered, scan.healthy, scan.brain, reconstructed.tissue, scan.spacing)
+                    )
             progress(scan.name)
         if not names:
             msg = f"{source}: expected healthy voxels, got none; name other scans"
@@ -222,9 +224,9 @@ class _Cutter:
         )
 
     def _scores(self, index: int, preset: str) -> tuple[HealthyScan, VoxelArray]:
-        scan, made = self._spool.load(index)
+        scan, reconstructed = self._spool.load(index)
         prior = self._priors.without(index)
-        return scan, scan.to_native(make_anomaly_map(scan.x, made, scan.brain, preset, scan.spacing, prior))
+        return scan, scan.to_native(make_anomaly_map(scan.x, reconstructed, scan.brain, preset, scan.spacing, prior))
 
     def _voxels(self, index: int, preset: str) -> NDArray[np.float64]:
         """Share of a scan's healthy voxels that reach each cut."""

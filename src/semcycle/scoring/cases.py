@@ -34,7 +34,7 @@ class ScoredCase:
         errors: Run -> sums of the reconstruction error; empty for maps without.
         image: ``(S, H, W)`` in [0, 1], for pictures; ``None`` draws the brain grey.
         slice_index: Of the slices in the scan, from the foot.
-        made: Run -> reconstruction ``(S, H, W)`` and tissue ``(S, 3, H, W)`` to be shown, where it has them.
+        shown: Run -> reconstruction ``(S, H, W)`` and tissue ``(S, 3, H, W)`` to be shown, where it has them.
     """
 
     case: str
@@ -49,7 +49,7 @@ class ScoredCase:
     errors: Mapping[str, ErrorSums] = field(default_factory=dict)
     image: SliceArray | None = None
     slice_index: Sequence[int] = ()
-    made: Mapping[str, tuple[SliceArray | None, TissueSlices | None]] = field(default_factory=dict)
+    shown: Mapping[str, tuple[SliceArray | None, TissueSlices | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -99,13 +99,13 @@ class Entry:
     def calls(self, rule: str) -> tuple[LesionCounts, SurfaceDistances] | None:
         """What was called in every case ``(C,)`` at a threshold; ``None`` where some case was not looked at."""
         calls = [(case.calls or {}).get(rule) for case in self.cases]
-        counts, distances = (_transposed([one and one[part] for one in calls]) for part in (0, 1))
+        counts, distances = (_transposed([case and case[part] for case in calls]) for part in (0, 1))
         return None if counts is None else (counts, distances)
 
 
 def cut(counts: Sequence[ScoreCounts], threshold: float) -> Confusion:
     """Confusion counts ``(C,)`` of cases at a threshold."""
-    return Confusion(*np.array([confusion(one, threshold) for one in counts], float).T)
+    return Confusion(*np.array([confusion(case, threshold) for case in counts], float).T)
 
 
 def _transposed(rows: Sequence[Any]) -> Any:

@@ -70,7 +70,7 @@ def draw_panel(case: ScoredCase) -> Panel | None:
     for (run, preset), scores in case.maps.items():
         if run not in runs:
             reconstruction, tissue = (
-                None if part is None else part[shown].copy() for part in case.made.get(run, (None, None))
+                None if part is None else part[shown].copy() for part in case.shown.get(run, (None, None))
             )
             runs[run] = RunPanel(reconstruction, tissue, {})
         runs[run].scores[preset] = scores[shown].copy()

@@ -92,7 +92,7 @@ def score_runs(
     try:
         return score_cases(
             CaseSource(_make_case, common, list(_jobs(contestants, store, case_ids, thresholds))),
-            {one.name: one.method for one in contestants},
+            {contestant.name: contestant.method for contestant in contestants},
             presets,
             code=UNIT,
             brought=carried,
@@ -110,17 +110,17 @@ def score_runs(
 def _check(
     contestants: Sequence[Contestant], store: SliceStore, case_ids: Sequence[str], thresholds: Sequence[ThresholdData]
 ) -> None:
-    names = [one.name for one in contestants]
+    names = [contestant.name for contestant in contestants]
     if len(set(names)) < len(names):
         msg = f"expected contestants of different names, got {', '.join(names)}; rename a run's folder"
         raise ScoringError(msg)
     subjects = {store.subject(case) for case in case_ids}  # raises for an unknown case
-    for one in contestants:
-        shared = sorted(one.train_subjects & subjects)
+    for contestant in contestants:
+        shared = sorted(contestant.train_subjects & subjects)
         if shared:
             msg = (
-                f"{one.name}: expected test subjects it has never seen, got {', '.join(shared[:5])} from its training; "
-                "score it with the split it was trained with"
+                f"{contestant.name}: expected test subjects it has never seen, got {', '.join(shared[:5])} from its "
+                "training; score it with the split it was trained with"
             )
             raise SplitError(msg)
     rules = [data.rule for data in thresholds]
@@ -153,12 +153,14 @@ def _jobs(
     thresholds: Sequence[ThresholdData],
 ) -> Iterator[ScoreJob]:
     """The test cases, then those that thresholds are set on, each with the maps of those that need it."""
-    everybody = frozenset(one.name for one in contestants)
+    everybody = frozenset(contestant.name for contestant in contestants)
     for case in case_ids:
         yield ScoreJob(case, "test", (store, case, everybody, "test", ""))
     for data in thresholds:
-        for case in dict.fromkeys(case for one in contestants for case in data.cases.get(one.name, ())):
-            users = frozenset(one.name for one in contestants if case in data.cases.get(one.name, ()))
+        for case in dict.fromkeys(case for contestant in contestants for case in data.cases.get(contestant.name, ())):
+            users = frozenset(
+                contestant.name for contestant in contestants if case in data.cases.get(contestant.name, ())
+            )
             yield ScoreJob(case, data.rule, (data.store, case, users, data.rule, data.name))
 
 
@@ -171,15 +173,15 @@ def _make_case(common: _Common, job: _Job) -> ScoredCase:
     x, brain, lesion = case.image.astype(np.float32), case.brain > 0, case.lesion > 0
     maps: dict[Key, SliceArray] = {}
     errors, shown = {}, {}
-    for one in common.contestants:
-        if one.name not in users:
+    for contestant in common.contestants:
+        if contestant.name not in users:
             continue
-        reconstructed = one.reconstruct(x, brain)
-        errors[one.name] = _sum_errors(x, reconstructed.image, brain, lesion)
-        shown[one.name] = (None if one.method == UNTRAINED else reconstructed.image, reconstructed.tissue)
+        reconstructed = contestant.reconstruct(x, brain)
+        errors[contestant.name] = _sum_errors(x, reconstructed.image, brain, lesion)
+        shown[contestant.name] = (None if contestant.method == UNTRAINED else reconstructed.image, reconstructed.tissue)
         for preset in common.presets:
-            maps[one.name, preset] = make_anomaly_map(
-                x, reconstructed, brain, preset, spacing, one.prior, case.quantiles
+            maps[contestant.name, preset] = make_anomaly_map(
+                x, reconstructed, brain, preset, spacing, contestant.prior, case.quantiles
             )
     scored = ScoredCase(
         case=name,
@@ -194,7 +196,7 @@ def _make_case(common: _Common, job: _Job) -> ScoredCase:
         errors=errors,
         image=x,
         slice_index=case.slice_index.tolist(),
-        made=shown,
+        shown=shown,
     )
     return _with_background(scored) if common.all_voxels else scored
 

@@ -28,19 +28,19 @@ class ScanSpool:
         """Number of scans."""
         return len(self._scans)
 
-    def append(self, scan: HealthyScan, made: Reconstructed) -> None:
+    def append(self, scan: HealthyScan, reconstructed: Reconstructed) -> None:
         """Put a scan behind the others."""
         inside = scan.brain
         arrays: dict[str, NDArray[Any]] = {
             "brain": np.packbits(inside),
             "healthy": np.packbits(scan.healthy),
             "x": scan.x[inside].astype(np.float16),
-            "image": made.image[inside].astype(np.float16),
+            "image": reconstructed.image[inside].astype(np.float16),
         }
-        if made.tissue is not None:
-            arrays["tissue"] = np.rint(made.tissue.transpose(1, 0, 2, 3)[:, inside] * 255).astype(np.uint8)
-        if made.score is not None:
-            arrays["score"] = made.score[inside].astype(np.float16)
+        if reconstructed.tissue is not None:
+            arrays["tissue"] = np.rint(reconstructed.tissue.transpose(1, 0, 2, 3)[:, inside] * 255).astype(np.uint8)
+        if reconstructed.score is not None:
+            arrays["score"] = reconstructed.score[inside].astype(np.float16)
         if scan.brain_native is not None:
             arrays["native"] = np.packbits(scan.brain_native)
         np.savez(self.folder / f"{len(self._scans)}.npz", allow_pickle=False, **arrays)
@@ -64,10 +64,12 @@ class ScanSpool:
             tissue = None
             if "tissue" in arrays:
                 tissue = np.stack([whole(channel / np.float32(255)) for channel in arrays["tissue"]], axis=1)
-            made = Reconstructed(whole(arrays["image"]), tissue, whole(arrays["score"]) if "score" in arrays else None)
+            reconstructed = Reconstructed(
+                whole(arrays["image"]), tissue, whole(arrays["score"]) if "score" in arrays else None
+            )
             native = _unpack(arrays["native"], tuple(scan.grid.shape)) if "native" in arrays else None
             healthy = _unpack(arrays["healthy"], shape)
-            return replace(scan, x=whole(arrays["x"]), brain=brain, healthy=healthy, brain_native=native), made
+            return replace(scan, x=whole(arrays["x"]), brain=brain, healthy=healthy, brain_native=native), reconstructed
 
 
 def _unpack(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -97,20 +97,20 @@ def score_cases(
     """
     keys = {(run, preset): method for run, method in methods.items() for preset in presets}
     with open_scratch(folder or Path(tempfile.gettempdir()), "scores") as scratch:
-        made = _Made(pictures)
+        gathered = _Gathered(pictures)
         jobs = [(number, job) for number, job in enumerate(source.jobs)]
         for job, outcome in map_jobs(_make, (source.make, source.shared, scratch, code), jobs, workers):
-            made.add(job, outcome)
+            gathered.add(job, outcome)
             read(job[1].case)
-        failures = made.failures
-        if not any(case.facts.use == "test" for case in made.waiting):
+        failures = gathered.failures
+        if not any(case.facts.use == "test" for case in gathered.waiting):
             detail = (
                 f"; the first failed with: {failures[0].reason}" if failures else "; check the split or the folders"
             )
             msg = f"expected test cases to score, got none{detail}"
             raise ScoringError(msg)
-        ranges = made.ranges(code)
-        counted = _map_cases(_count, ranges, made.waiting, workers, failures)
+        ranges = gathered.ranges(code)
+        counted = _map_cases(_count, ranges, gathered.waiting, workers, failures)
         while True:
             entries = _build_entries(keys, counted, ranges, brought or {})
             if not lesions:
@@ -124,7 +124,7 @@ def score_cases(
                 break
             kept = {id(case) for case, _ in seen}  # a worker was killed at a case: all is cut anew without it
             counted = [(case, parts) for case, parts in counted if case.facts.use != "test" or id(case) in kept]
-    panels = [panel for name, panel in made.panels() if name not in {failure.case_id for failure in failures}]
+    panels = [panel for name, panel in gathered.panels() if name not in {failure.case_id for failure in failures}]
     if code is None:
         rescale_panels(panels, {(entry.run, entry.preset): entry.counts for entry in entries})
     return build_table(entries, panels, resamples=resamples), failures
@@ -153,7 +153,7 @@ def _make(
     return _Outcome(waiting, fitters, draw_panel(case) if case.use == "test" else None)
 
 
-class _Made:
+class _Gathered:
     """What all cases give, in whatever order they come."""
 
     def __init__(self, pictures: int | None) -> None:

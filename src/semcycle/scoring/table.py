@@ -112,7 +112,7 @@ def build_table(
     draws: dict[str, dict[tuple[str, str], dict[str, tuple[Draws, int]]]] = {}
     for entry in entries:
         common = {"run": entry.run, "method": entry.method, "preset": entry.preset}
-        compared = [*COMPARED, *((name_at("dice", one.rule), "per_case_mean") for one in entry.thresholds)]
+        compared = [*COMPARED, *((name_at("dice", threshold.rule), "per_case_mean") for threshold in entry.thresholds)]
         for row in entry_rows(entry, bootstrap):
             value = {"metric": row.metric, "pooling": row.pooling, "value": row.draws.value}
             threshold = {"threshold": row.threshold, "threshold_source": row.source}

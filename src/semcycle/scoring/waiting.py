@@ -114,7 +114,7 @@ def store_case(case: ScoredCase, path: Path, code: ScoreCode | None) -> tuple[Wa
     region = brain | truth
     inside = brain[region]
     nothing = np.zeros(0, bool)
-    facts = replace(case, brain=nothing, truth=nothing, maps={}, image=None, made={})
+    facts = replace(case, brain=nothing, truth=nothing, maps={}, image=None, shown={})
     waiting = WaitingCase(facts, brain.shape, path, tuple(case.maps), code is not None)
     _write(path, brain + 2 * truth.astype(np.uint8))
     fitters: dict[Key, CodeFitter] = {}

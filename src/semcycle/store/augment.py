@@ -110,16 +110,16 @@ def augment_stores(
     for case_id in chosen:
         case = known[case_id].load(case_id)
         for copy in range(settings.copies + 1):
-            made = _thin(case if copy == 0 else _vary(case, settings, copy), settings.every, copy)
+            varied = _thin(case if copy == 0 else _vary(case, settings, copy), settings.every, copy)
             name = case_id if copy == 0 else f"{case_id}_v{copy}"
             record = replace(
-                made.record,
+                varied.record,
                 case_id=name,
-                slices=len(made.image),
-                lesion_free_slices=int((made.lesion_voxels == 0).sum()),
+                slices=len(varied.image),
+                lesion_free_slices=int((varied.lesion_voxels == 0).sum()),
                 source=object_hash([case.record.source, settings.model_dump(mode="json"), copy]),
             )
-            write_case(folder, replace(made, record=record))
+            write_case(folder, replace(varied, record=record))
             records.append(record)
         progress(case_id)
     write_manifest(folder, described, records, VERSION)

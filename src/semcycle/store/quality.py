@@ -166,20 +166,20 @@ def all_flags(store: SliceStore, table: pd.DataFrame) -> list[list[str]]:
 
 def _find_outliers(table: pd.DataFrame) -> list[dict[str, str]]:
     """For every row the columns that lie outside what is plausible or usual in this store, in words."""
-    found: list[dict[str, str]] = [{} for _ in range(len(table))]
+    cells: list[dict[str, str]] = [{} for _ in range(len(table))]
     for column, floor in _OUTLIERS.items():
         values = table[column].to_numpy(float)
         digits = LABELS[column][1]
         middle, z = _robust_z(values, floor, relative=column == "brain_ml")
         for row in np.flatnonzero(np.abs(z) > MAX_Z):
-            found[row][column] = (
+            cells[row][column] = (
                 f"{_NAMES[column]} {values[row]:.{digits}f}, in this store {middle:.{digits}f} (z {z[row]:+.1f})"
             )
     low, high = BRAIN_ML
     volumes = table["brain_ml"].to_numpy(float)
     for row in np.flatnonzero((volumes < low) | (volumes > high)):
-        found[row]["brain_ml"] = f"brain of {volumes[row]:.0f} ml (plausible: {low}-{high})"
-    return found
+        cells[row]["brain_ml"] = f"brain of {volumes[row]:.0f} ml (plausible: {low}-{high})"
+    return cells
 
 
 def _robust_z(values: NDArray[np.float64], floor: float, *, relative: bool) -> tuple[float, NDArray[np.float64]]:

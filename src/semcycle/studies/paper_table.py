@@ -44,8 +44,8 @@ def paper_table(
         for place, metric in enumerate(PUBLISHED_METRICS):
             label = METRICS[metric].label
             for preset in presets:
-                found = [cells.get((name, preset, metric), pooled.iloc[:0]) for name in names]
-                columns |= _columns(f"{title} {label} {preset}", found)
+                frames = [cells.get((name, preset, metric), pooled.iloc[:0]) for name in names]
+                columns |= _columns(f"{title} {label} {preset}", frames)
             if paper := beside.get(title):
                 numbers = [published.get(name, {}).get(paper, (np.nan, np.nan)) for name in names]
                 columns[f"{paper} {label} paper"] = [number[place] for number in numbers]
@@ -71,13 +71,13 @@ def without_seed(run: str) -> str:
     return _SEED.sub("", run)
 
 
-def _columns(name: str, found: Sequence[pd.DataFrame]) -> dict[str, list[float]]:
-    values = [part["value"].to_numpy(float) for part in found]
+def _columns(name: str, frames: Sequence[pd.DataFrame]) -> dict[str, list[float]]:
+    values = [part["value"].to_numpy(float) for part in frames]
     columns = {name: [_mean(row) for row in values]}
     if any(len(row) > 1 for row in values):
         columns[f"{name} sd"] = [float(row.std(ddof=1)) if len(row) > 1 else np.nan for row in values]
     return columns | {
-        f"{name} {bound}": [_mean(part[bound].to_numpy(float)) for part in found] for bound in ("low", "high")
+        f"{name} {bound}": [_mean(part[bound].to_numpy(float)) for part in frames] for bound in ("low", "high")
     }
 
 

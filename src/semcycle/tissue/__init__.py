@@ -36,5 +36,5 @@ def tissue_provider(name: str, folder: Path | None = None) -> TissueProvider | N
     if place is None:
         return None
     module, _, maker = place.partition(":")
-    made: TissueProvider = getattr(import_module(module), maker)(folder)
-    return made
+    provider: TissueProvider = getattr(import_module(module), maker)(folder)
+    return provider

@@ -56,7 +56,7 @@ class AtlasSegmentation:
             maps, _ = segment(data, spacing, brain, lesion, mode=self.mode)
         else:
             maps = warped_priors(data, spacing, brain, lesion, mode=self.mode)
-        gm, wm, csf = (np.ascontiguousarray(from_ras(one, volume.affine)) for one in maps)
+        gm, wm, csf = (np.ascontiguousarray(from_ras(tissue_map, volume.affine)) for tissue_map in maps)
         return make_tissue_maps(gm, wm, csf, f"{volume.source} ({self.name})")
 
     @property

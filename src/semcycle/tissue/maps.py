@@ -150,23 +150,23 @@ def _from_manifest(case: Case, tissue: str) -> Path:
 
 
 def _spm_files(where: Path, start: str) -> list[Path]:
-    found = sorted(path for path in where.glob(f"{start}*") if is_scan(path))
-    return [path for path in found if not any(scheme.pattern.search(scan_name(path)) for scheme in SCHEMES)]
+    candidates = sorted(path for path in where.glob(f"{start}*") if is_scan(path))
+    return [path for path in candidates if not any(scheme.pattern.search(scan_name(path)) for scheme in SCHEMES)]
 
 
-def _one_spm(found: list[Path], tissue: str, where: Path, case_id: str, own: bool, remedy: str) -> Path:
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+def _one_spm(candidates: list[Path], tissue: str, where: Path, case_id: str, own: bool, remedy: str) -> Path:
+    if len(candidates) != 1:
+        names = ", ".join(path.name for path in candidates) or "none"
         pattern = f"{SPM_PREFIX[tissue]}*" if own else f"{SPM_PREFIX[tissue]}{case_id}*"
         msg = f"{where}: expected one {tissue.upper()} map {pattern}.nii[.gz] for {case_id}, found {names}{remedy}"
         raise TissueError(msg)
-    return found[0]
+    return candidates[0]
 
 
 def _named_schemes(where: Path, case_id: str | None) -> dict[Scheme, dict[str, list[Path]]]:
     """Files by naming scheme and class; with a case's name, only those that hold it as a whole word."""
     word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(case_id)}(?![A-Za-z0-9])" if case_id else "")
-    found: dict[Scheme, dict[str, list[Path]]] = {}
+    candidates: dict[Scheme, dict[str, list[Path]]] = {}
     for path in sorted(path for path in where.iterdir() if is_scan(path)):
         name = scan_name(path)
         space = re.search(r"(?:^|_)space-([A-Za-z0-9]+)", name)
@@ -175,13 +175,13 @@ def _named_schemes(where: Path, case_id: str | None) -> dict[Scheme, dict[str, l
         for scheme in SCHEMES:
             matched = scheme.pattern.search(name)
             if matched and word.search(name[: matched.start()]):  # ANTs glues its endings to the name
-                found.setdefault(scheme, {}).setdefault(matched[1].lower(), []).append(path)
-    return found
+                candidates.setdefault(scheme, {}).setdefault(matched[1].lower(), []).append(path)
+    return candidates
 
 
-def _complete(found: dict[str, list[Path]], scheme: Scheme, where: Path, case_id: str) -> dict[str, Path]:
+def _complete(candidates: dict[str, list[Path]], scheme: Scheme, where: Path, case_id: str) -> dict[str, Path]:
     """One file a class, in the order of the classes, or an error that names what is missing or too much."""
-    for paths in found.values():
+    for paths in candidates.values():
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
             msg = (
@@ -190,9 +190,9 @@ def _complete(found: dict[str, list[Path]], scheme: Scheme, where: Path, case_id
             )
             raise TissueError(msg)
     for classes in scheme.classes:
-        if set(classes) == set(found):
-            return {key: found[key][0] for key in classes}
-    names = ", ".join(paths[0].name for paths in found.values())
+        if set(classes) == set(candidates):
+            return {key: candidates[key][0] for key in classes}
+    names = ", ".join(paths[0].name for paths in candidates.values())
     wanted = ", ".join(scheme.classes[0])
     msg = (
         f"{where}: expected the classes {wanted} for {case_id} ({scheme.name}), found {names}; "
@@ -208,6 +208,6 @@ def _sum(maps: list[VoxelArray]) -> VoxelArray:
 def _by_brightness(maps: list[VoxelArray], volume: Volume, lesion: VoxelMask | None) -> dict[str, VoxelArray]:
     """Name three maps ``(I, J, K)`` by the mean T2 of their voxels outside the lesion."""
     healthy = volume.data if lesion is None else np.where(lesion, np.float32(0), volume.data)
-    weight = [one if lesion is None else np.where(lesion, np.float32(0), one) for one in maps]
-    levels = [float((one * healthy).sum(dtype=float) / max(one.sum(dtype=float), 1e-6)) for one in weight]
+    weight = [part if lesion is None else np.where(lesion, np.float32(0), part) for part in maps]
+    levels = [float((part * healthy).sum(dtype=float) / max(part.sum(dtype=float), 1e-6)) for part in weight]
     return {tissue: maps[index] for tissue, index in zip(T2_ORDER, np.argsort(levels), strict=True)}

@@ -71,7 +71,7 @@ def fit_mixture(
         joint = prior * model.weights[:, None] * table[:, index]
         total = joint.sum(axis=0) + 1e-30
         mass = np.stack(
-            [np.bincount(index, one / total, _BINS).astype(float) for one in joint]
+            [np.bincount(index, part / total, _BINS).astype(float) for part in joint]
         )  # (3, _BINS) responsibility a bin
         # SPM's update of the weights: responsibility over what the prior alone would give
         expected = prior @ (1 / (model.weights @ prior))
@@ -107,20 +107,20 @@ def posterior(
     faces = ndimage.generate_binary_structure(3, 1).astype(np.float32)
     faces[1, 1, 1] = 0
     for _ in range(sweeps):
-        near = np.stack([_neighbours(one) for one in q])
+        near = np.stack([_neighbours(part) for part in q])
         q = evidence * np.exp(_NEIGHBOURS * near)
         q /= np.maximum(q.sum(axis=0), 1e-30)
     return np.where(brain, q, np.float32(0))
 
 
-def _neighbours(one: NDArray[np.float32]) -> NDArray[np.float32]:
+def _neighbours(part: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sum over the six face neighbours, 0 beyond the edge."""
-    total = np.zeros_like(one)
+    total = np.zeros_like(part)
     for axis in range(3):
         ahead, behind = [slice(None)] * 3, [slice(None)] * 3
         ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
-        total[tuple(behind)] += one[tuple(ahead)]
-        total[tuple(ahead)] += one[tuple(behind)]
+        total[tuple(behind)] += part[tuple(ahead)]
+        total[tuple(ahead)] += part[tuple(behind)]
     return total
 
 

@@ -213,10 +213,12 @@ def find_threshold(text: str, calibration: Calibration | None, preset: str, mode
             "calibrate`, or give a score"
         )
         raise PredictionError(msg)
-    for one in known:
-        if abs(one.rate - value) < 1e-9:
-            return Threshold(f"healthy_{100 * value:g}", one.value, f"{100 * value:g} % FPR on {calibration.source}")
-    rates = ", ".join(f"fpr={one.rate:g}" for one in known) or f"none for preset {preset}"
+    for threshold in known:
+        if abs(threshold.rate - value) < 1e-9:
+            return Threshold(
+                f"healthy_{100 * value:g}", threshold.value, f"{100 * value:g} % FPR on {calibration.source}"
+            )
+    rates = ", ".join(f"fpr={threshold.rate:g}" for threshold in known) or f"none for preset {preset}"
     msg = (
         f"{model}: expected one of the model's thresholds ({rates}), got {text!r}; run `semcycle calibrate` for others"
     )

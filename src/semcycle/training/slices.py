@@ -107,35 +107,35 @@ def pack_slices(store: SliceStore, case_ids: Sequence[str], settings: SliceSetti
     folder.mkdir(parents=True, exist_ok=True)
     size = cases[0].image.shape[1:]
     optional = {name for name in OPTIONAL if all(getattr(case, name) is not None for case in cases)}
-    made: dict[str, NDArray[Any]] = {
+    arrays: dict[str, NDArray[Any]] = {
         name: _new_block(folder, name, (total, 1, *size), dtype) for name, dtype in _FIELDS.items()
     }
     if "tissue" in optional:
-        made["tissue"] = _new_block(folder, "tissue", (total, 3, *size), np.uint8)
+        arrays["tissue"] = _new_block(folder, "tissue", (total, 3, *size), np.uint8)
     if "anomaly" in optional:
-        made["anomaly"] = _new_block(folder, "anomaly", (total, 1, *size), np.uint8)
+        arrays["anomaly"] = _new_block(folder, "anomaly", (total, 1, *size), np.uint8)
     heights: list[NDArray[np.float32]] = []
     neighbours: list[NDArray[np.intp]] = []
     start = 0
     for case, picked in zip(cases, chosen, strict=True):
         part = slice(start, start + len(picked))
-        made["image"][part, 0] = case.image[picked]
-        made["brain"][part, 0] = case.brain[picked]
-        made["valid"][part, 0] = ~_grow(case.abnormal[picked], settings.lesion_margin)
+        arrays["image"][part, 0] = case.image[picked]
+        arrays["brain"][part, 0] = case.brain[picked]
+        arrays["valid"][part, 0] = ~_grow(case.abnormal[picked], settings.lesion_margin)
         if case.tissue is not None and "tissue" in optional:
-            made["tissue"][part] = case.tissue[picked]
+            arrays["tissue"][part] = case.tissue[picked]
         if case.anomaly is not None and "anomaly" in optional:
-            made["anomaly"][part, 0] = case.anomaly[picked]
+            arrays["anomaly"][part, 0] = case.anomaly[picked]
         if case.height is not None and "height" in optional:
             heights.append(np.asarray(case.height[picked], np.float32))
         neighbours.append(neighbour_indices(len(picked), settings.context) + start)
         start += len(picked)
     return SliceSet(
-        made["image"],
-        made["brain"],
-        made["valid"],
-        made.get("tissue"),
-        made.get("anomaly"),
+        arrays["image"],
+        arrays["brain"],
+        arrays["valid"],
+        arrays.get("tissue"),
+        arrays.get("anomaly"),
         np.concatenate(heights).reshape(-1, 1, 1, 1) if heights else None,
         np.concatenate(neighbours) if settings.context else None,
     )

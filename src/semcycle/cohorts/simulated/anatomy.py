@@ -48,7 +48,9 @@ def random_anatomy(spacing: int, generator: np.random.Generator) -> Anatomy:
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")).astype(np.float32)
     where = np.einsum("ab,bijk->aijk", matrix, grid - centre[:, None, None, None]) + centre[:, None, None, None]
     where = (where + displacement).astype(np.float32)
-    tissue = np.stack([ndimage.map_coordinates(one, where, order=1, mode="constant") for one in template.tissue])
+    tissue = np.stack(
+        [ndimage.map_coordinates(tissue_map, where, order=1, mode="constant") for tissue_map in template.tissue]
+    )
     return Anatomy(tissue.astype(np.float32), template.affine)
 
 

@@ -96,15 +96,15 @@ class BrainWeb:
 
         from semcycle.volume import make_volume
 
-        made = []
+        scans = []
         for number in range(cases):
             grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in (64, 72, 40)], indexing="ij"))
             radius = np.sqrt((grid**2).sum(0)) / (0.8 + 0.02 * number)
             labels = np.select([radius < 0.55, radius < 0.88, radius < 1], [WM, GM, CSF], 0)
             affine = np.diag([3.0, 3.0, 3.0, 1.0])
             model = make_volume(labels, affine)
-            made.append(_write_scan(root, f"subject{number:02d}", model, Acquisition(), [seed, number]))
-        write_manifest(root, made)
+            scans.append(_write_scan(root, f"subject{number:02d}", model, Acquisition(), [seed, number]))
+        write_manifest(root, scans)
 
 
 def find_models(folder: Path) -> list[Path]:
@@ -157,8 +157,8 @@ def _write_scan(root: Path, name: str, model: Volume, how: Acquisition, seed: li
     paths = {what: root / name / f"{name}_{what}.nii.gz" for what in ("t2", "gm", "wm", "csf", "brain")}
     save_volume(paths["t2"], scan, affine)
     save_volume(paths["brain"], brain, affine)
-    for what, one in zip(("gm", "wm", "csf"), tissue, strict=True):
-        save_volume(paths[what], np.rint(one * 255).astype(np.uint8), affine, slope=1 / 255)
+    for what, fraction in zip(("gm", "wm", "csf"), tissue, strict=True):
+        save_volume(paths[what], np.rint(fraction * 255).astype(np.uint8), affine, slope=1 / 255)
     maps = {what: paths[what] for what in ("gm", "wm", "csf")}
     return Case(name, name, {"t2": paths["t2"]}, None, paths["brain"] if how.skull else None, maps)
 

@@ -184,8 +184,8 @@ class SubjectBootstrap:
 def _cumulated(counts: Sequence[ScoreCounts]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Thresholds ``(T,)`` descending, and how many lesion and other voxels of every case reach them ``(C, T)``."""
     everything = np.zeros(BINS, np.int64)
-    for one in counts:
-        everything[one.codes] += np.add(*one.occurring)
+    for part in counts:
+        everything[part.codes] += np.add(*part.occurring)
     used = np.flatnonzero(everything)[::-1]
     if not len(used):
         return np.zeros(1), np.zeros((len(counts), 1)), np.zeros((len(counts), 1))
@@ -193,7 +193,8 @@ def _cumulated(counts: Sequence[ScoreCounts]) -> tuple[NDArray[np.float64], NDAr
     group = np.floor((ranks - ranks[0]) / max(ranks[-1] - ranks[0], 1e-9) * (_GROUPS - 1)).astype(np.int64)
     last = np.flatnonzero(np.diff(group, append=group[-1] + 1))
     parts = [
-        np.cumsum(np.stack([one.positives[used], one.negatives[used]]), axis=1)[:, last].astype(float) for one in counts
+        np.cumsum(np.stack([part.positives[used], part.negatives[used]]), axis=1)[:, last].astype(float)
+        for part in counts
     ]
     hits, alarms = np.stack(parts, axis=1)
     return counts[0].code.decode(used[last]), hits, alarms

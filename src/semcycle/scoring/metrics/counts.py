@@ -78,13 +78,13 @@ def pool(counts: Sequence[ScoreCounts]) -> ScoreCounts:
         ScoringError: Their codes differ.
     """
     positives, negatives = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
-    for one in counts:
-        if one.code != counts[0].code:
+    for part in counts:
+        if part.code != counts[0].code:
             msg = "expected counts of one score code, got two; fit one code to all cases before counting"
             raise ScoringError(msg)
-        hits, others = one.occurring
-        positives[one.codes] += hits
-        negatives[one.codes] += others
+        hits, others = part.occurring
+        positives[part.codes] += hits
+        negatives[part.codes] += others
     return ScoreCounts(positives, negatives, counts[0].code)
 
 

@@ -34,11 +34,11 @@ class SurfaceDistances(NamedTuple):
 NOWHERE = SurfaceDistances(np.nan, np.nan)
 
 
-def surface_distances(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: Spacing) -> SurfaceDistances:
+def surface_distances(first: NDArray[np.bool_], other: NDArray[np.bool_], spacing: Spacing) -> SurfaceDistances:
     """Measure how far the surfaces of two masks are apart; symmetric in the masks.
 
     Args:
-        one: ``(I, J, K)`` bool.
+        first: ``(I, J, K)`` bool.
         other: Same shape.
         spacing: Voxel size in mm along these axes.
 
@@ -49,14 +49,14 @@ def surface_distances(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing:
     Raises:
         ScoringError: Shapes differ, are not 3-D, or a voxel has no size.
     """
-    if one.shape != other.shape or one.ndim != 3:
-        msg = f"expected two masks of one 3-D shape, got {one.shape} and {other.shape}; resample one to the other"
+    if first.shape != other.shape or first.ndim != 3:
+        msg = f"expected two masks of one 3-D shape, got {first.shape} and {other.shape}; resample one to the other"
         raise ScoringError(msg)
     check_spacing(spacing)
-    box = bounding_box(one | other)
-    if box is None or not one.any() or not other.any():
+    box = bounding_box(first | other)
+    if box is None or not first.any() or not other.any():
         return NOWHERE
-    (edge, away), (other_edge, other_away) = (_measure(mask[box], spacing) for mask in (one, other))
+    (edge, away), (other_edge, other_away) = (_measure(mask[box], spacing) for mask in (first, other))
     there, back = other_away[edge], away[other_edge]
     hd95 = max(np.percentile(there, 95), np.percentile(back, 95))
     return SurfaceDistances(float(hd95), float((there.sum() + back.sum()) / (there.size + back.size)))

@@ -36,7 +36,7 @@ def move(
     bump = np.exp(-((radius / reach) ** 2))
     ventricles = box[0].start + 0.55 * (box[0].stop - box[0].start)
     amount = (1 - 1 / rng.uniform(1, 1 + widen)) if rng.random() < 0.5 else 0.0
-    moved, made = np.empty_like(image), [np.empty_like(mask) for mask in masks]
+    moved, moved_masks = np.empty_like(image), [np.empty_like(mask) for mask in masks]
     for index in range(depth):
         shrink = 1 - amount * np.exp(-(((index - ventricles) * spacing[0] / 30) ** 2)) * bump
         where = np.stack([rows * shrink + middle[1], columns * shrink + middle[2]])
@@ -44,28 +44,28 @@ def move(
         nearest = tuple(np.rint(where).astype(np.intp))
         inside = (nearest[0] >= 0) & (nearest[0] < height) & (nearest[1] >= 0) & (nearest[1] < width)
         clipped = np.clip(nearest[0], 0, height - 1), np.clip(nearest[1], 0, width - 1)
-        for mask, target in zip(masks, made, strict=True):
+        for mask, target in zip(masks, moved_masks, strict=True):
             target[index] = mask[index][clipped] & inside
-    return np.where(made[0], moved, np.float32(0)), made
+    return np.where(moved_masks[0], moved, np.float32(0)), moved_masks
 
 
 def change_contrast(image: SliceArray, brain: SliceMask, spacing: Spacing, rng: np.random.Generator) -> SliceArray:
     """Gamma, brightness of fluid, bias and coil fields, blur in the slice; the brain's median stays where it was."""
     median = float(np.median(image[brain]))
-    made = np.clip(image, 1e-6, 1) ** np.float32(np.exp(rng.uniform(-0.3, 0.3)))
-    knee = 1.35 * float(np.median(made[brain]))
-    made = np.where(made > knee, knee + (made - knee) * rng.uniform(0.7, 1.5), made)
+    varied = np.clip(image, 1e-6, 1) ** np.float32(np.exp(rng.uniform(-0.3, 0.3)))
+    knee = 1.35 * float(np.median(varied[brain]))
+    varied = np.where(varied > knee, knee + (varied - knee) * rng.uniform(0.7, 1.5), varied)
     if rng.random() < 0.7:
         grid = rng.uniform(-0.25, 0.25, (4, 4, 4))
         factors = [(side - 1) / (size - 1) for side, size in zip(grid.shape, image.shape, strict=True)]
         field = ndimage.affine_transform(grid, np.diag(factors), output_shape=image.shape, order=1)
-        made = made * (1 + rng.uniform(0.3, 1) * field)
+        varied = varied * (1 + rng.uniform(0.3, 1) * field)
     if rng.random() < 0.35:
-        made = made * coil_field(brain, spacing, rng)
+        varied = varied * coil_field(brain, spacing, rng)
     if rng.random() < 0.35:
-        made = ndimage.gaussian_filter(made, (0, *[rng.uniform(0.5, 1.8) / spacing[1]] * 2))
-    made = made * (median / max(float(np.median(made[brain])), 1e-6)) * rng.uniform(0.93, 1.07)
-    return np.where(brain, np.clip(made, 0, 1), 0).astype(np.float32)
+        varied = ndimage.gaussian_filter(varied, (0, *[rng.uniform(0.5, 1.8) / spacing[1]] * 2))
+    varied = varied * (median / max(float(np.median(varied[brain])), 1e-6)) * rng.uniform(0.93, 1.07)
+    return np.where(brain, np.clip(varied, 0, 1), 0).astype(np.float32)
 
 
 def coil_field(brain: SliceMask, spacing: Spacing, rng: np.random.Generator) -> NDArray[np.float32]:

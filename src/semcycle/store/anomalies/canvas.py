@@ -91,11 +91,11 @@ class Canvas:
 
     def distances(self, box: Box, centre: NDArray[np.floating | np.intp]) -> list[NDArray[np.float32]]:
         """Distances in mm from a point along the axes of a box, each broadcastable to it."""
-        made = []
+        lines = []
         for axis, (side, at, step) in enumerate(zip(box, centre, self.spacing, strict=True)):
             line = (np.arange(side.start, side.stop, dtype=np.float32) - np.float32(at)) * np.float32(step)
-            made.append(line.reshape([-1 if axis == other else 1 for other in range(3)]))
-        return made
+            lines.append(line.reshape([-1 if axis == other else 1 for other in range(3)]))
+        return lines
 
     def pick(self, where: SliceMask) -> NDArray[np.intp] | None:
         """A random voxel of a mask; ``None`` of an empty one."""
@@ -110,9 +110,9 @@ class Canvas:
         coarse = [int(np.ceil(size / step)) + 4 for size, step in zip(shape, steps, strict=True)]
         grid = self.rng.standard_normal(coarse).astype(np.float32)
         scale = np.diag([1 / step for step in steps])
-        made = ndimage.affine_transform(grid, scale, offset=self.rng.uniform(1, 2, 3), output_shape=shape, order=2)
-        spread = float(made.std())
-        return np.asarray((made - made.mean()) / max(spread, 1e-3), np.float32)
+        field = ndimage.affine_transform(grid, scale, offset=self.rng.uniform(1, 2, 3), output_shape=shape, order=2)
+        spread = float(field.std())
+        return np.asarray((field - field.mean()) / max(spread, 1e-3), np.float32)
 
 
 def sigmoid(value: NDArray[np.floating]) -> NDArray[np.float32]:

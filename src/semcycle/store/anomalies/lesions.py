@@ -57,12 +57,12 @@ def draw_stroke(canvas: Canvas, strokes: Patterns = (), plaques: Patterns = ()) 
     """A wedge to the cortex, or the shape of a real stroke: even brightness, or a hole of fluid with a bright edge."""
     rng = canvas.rng
     if strokes and rng.random() < 0.6:
-        made = place_pattern(canvas, strokes[int(rng.integers(len(strokes)))])
+        fraction = place_pattern(canvas, strokes[int(rng.integers(len(strokes)))])
     else:
-        made = draw_wedge(canvas)
-    if made is None:
+        fraction = draw_wedge(canvas)
+    if fraction is None:
         return
-    box, weight = made
+    box, weight = fraction
     if rng.random() < 0.5:  # keep what is fluid: sulci over a fresh stroke stay open
         weight = weight * canvas.solid(box)
     level = _grey(canvas, box, weight, _factor(rng, 1.1, 1.9))
@@ -81,9 +81,9 @@ def draw_plaques(canvas: Canvas, strokes: Patterns = (), plaques: Patterns = ())
         return
     factor = rng.uniform(1.15, 1.9)
     if rng.random() < 0.5:
-        made = place_pattern(canvas, plaques[int(rng.integers(len(plaques)))])
-        if made is not None:
-            box, weight = made
+        fraction = place_pattern(canvas, plaques[int(rng.integers(len(plaques)))])
+        if fraction is not None:
+            box, weight = fraction
             _draw_plaque(canvas, box, weight * canvas.solid(box), factor)
         return
     white = canvas.white()
@@ -94,9 +94,9 @@ def draw_plaques(canvas: Canvas, strokes: Patterns = (), plaques: Patterns = ())
             continue
         number = int(min(rng.integers(len(pattern.lesions)), rng.integers(len(pattern.lesions)) + 3))
         number = min(number, len(pattern.lesions) - 1)
-        made = place_pattern(canvas, pattern, component=number, centre=centre)
-        if made is not None:
-            box, weight = made
+        fraction = place_pattern(canvas, pattern, component=number, centre=centre)
+        if fraction is not None:
+            box, weight = fraction
             _draw_plaque(canvas, box, weight * canvas.solid(box), factor * rng.uniform(0.85, 1.15))
 
 
