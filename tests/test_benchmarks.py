@@ -1,5 +1,6 @@
 """The benchmarks run, on sizes that show nothing but that they do."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +29,16 @@ def test_memory_against_voxels():
     rows = [cells(line) for line in run("memory.py", "--spacings", 6, 5, "--threads", 1).splitlines()]
     assert [row[0] for row in rows[2:]] == ["40 x 40 x 26", "48 x 48 x 31"]
     assert all(100 < float(row[4]) < 3000 and float(row[2]) > 0 for row in rows[2:])
+
+
+def test_the_benchmark_of_a_card_runs_on_the_cpu(tmp_path):
+    words = ("--small", "--variants", "fp32", "bf16, channels last", "--out", tmp_path / "gpu.json")
+    said = run("gpu.py", *words)
+    content = json.loads((tmp_path / "gpu.json").read_text())
+    assert [row["stage"] for row in content["training"]] == 2 * ["segmentation"] + 2 * ["synthesis"]
+    for row in content["training"]:
+        assert row["slices_a_second"] > 0
+        assert row["share_of_ceiling"] > 0
+        assert 0 < row["loading_share"] < 1
+    assert set(content["prediction"]) == {"fp32", "bf16, channels last"}
+    assert "ceiling of convolutions, bf16-mixed" in said

@@ -51,3 +51,14 @@ def test_depth_is_in_mm_from_the_surface():
     assert 1500 < brain.sum() * STEP_MM**3 / 1000 < 2100
     assert template_depth()[~brain].max() == 0
     assert 40 < template_depth().max() < 70
+
+
+def test_a_large_brain_is_placed_by_every_second_voxel(monkeypatch):
+    brain, affine, _ = moved_brain((10, 0, 5), 1.05, (5, 5, 5))
+    fine, half = np.repeat(np.repeat(np.repeat(brain, 2, 0), 2, 1), 2, 2), np.diag([0.5, 0.5, 0.5, 1.0])
+    half[:3, 3] = -0.25
+    whole = place_brain(fine, affine @ half)
+    monkeypatch.setattr("semcycle.volume.slabs.LARGE", 1000)
+    middle = np.array([-20, -20, 20, 1])
+    away = np.linalg.norm((place_brain(fine, affine @ half) - whole) @ middle)
+    assert away < 2  # half of these fine voxels of 2 mm along each axis: they are pairs, whose first is taken

@@ -22,6 +22,7 @@ from semcycle.spreadsheet import defuse_frame
 from semcycle.types import Affine, VoxelMask
 from semcycle.volume.masks import NEIGHBOURS
 from semcycle.volume.placement import STEP_MM, brain_outline, place_brain, template_depth
+from semcycle.volume.slabs import cut_slabs
 
 if TYPE_CHECKING:
     from semcycle.prediction.prediction import Prediction
@@ -192,12 +193,17 @@ def _surroundings(prediction: Prediction, labels: NDArray[np.int32], box: tuple[
         return ""
     reach = [int(np.ceil(AROUND_MM / side)) for side in prediction.volume.spacing]
     wide = tuple(slice(max(part.start - n, 0), part.stop + n) for part, n in zip(box, reach, strict=True))
-    free = labels[wide] != label
-    distance = ndimage.distance_transform_edt(free, prediction.volume.spacing)
-    rim: VoxelMask = free & (distance <= AROUND_MM) & (labels[wide] == 0) & prediction.prepared.brain_native[wide]
+    stride = 1 if len(cut_slabs(labels.shape)) == 1 else 2
+    near = labels[wide][::stride, ::stride, ::stride]
+    brain = prediction.prepared.brain_native[wide][::stride, ::stride, ::stride]
+    free = near != label
+    if free.all():  # a piece of few voxels between those of every second
+        return ""
+    distance = ndimage.distance_transform_edt(free, [stride * side for side in prediction.volume.spacing])
+    rim: VoxelMask = free & (distance <= AROUND_MM) & (near == 0) & brain
     if not rim.any():
         rim = ndimage.binary_dilation(~free, NEIGHBOURS) & free
-    voxels = np.argwhere(rim) + [part.start for part in wide]
+    voxels = stride * np.argwhere(rim) + [part.start for part in wide]
     slices, rows, columns = prediction.prepared.record.grid.locate(voxels[:: 1 + len(voxels) // _MAX_VOXELS]).T
     shares = prediction.tissue[slices, :, rows, columns].mean(axis=0)
     return TISSUE_WORDS[int(shares.argmax())]

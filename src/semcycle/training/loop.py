@@ -24,6 +24,7 @@ from semcycle.files import object_hash
 from semcycle.methods.base import Batch, Method, Player, Stage
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.store.slice_store import SliceStore
+from semcycle.training.accumulation import gradient_steps
 from semcycle.training.checkpoint import load_checkpoint
 from semcycle.training.hardware import Hardware, start_fabric
 from semcycle.training.log import Epoch, Observer, TrainingLog
@@ -157,21 +158,16 @@ def _train_epoch(
     drawn = batches.epoch(training.batch_size, seed, rank=fabric.global_rank, ranks=fabric.world_size)
     for number, batch in enumerate(drawn):
         factor = _decay(training.decay, (epoch - 1 + number / steps) / stage.epochs)
-        asked = method.losses(stage.name, batch)
-        while True:
-            with fabric.autocast():
-                step = next(asked, None)
-            if step is None:
-                break
-            optimizer = optimizers[step.player]
-            rate = stage.players[step.player].learning_rate * factor
+        for player, log in gradient_steps(fabric, method, stage.name, batch, optimizers, training.parts):
+            optimizer = optimizers[player]
+            rate = stage.players[player].learning_rate * factor
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            optimizer.zero_grad()
-            fabric.backward(step.loss)
-            _average_gradients(fabric, modules[step.player])
+            _average_gradients(fabric, modules[player])
+            if training.clip:
+                fabric.clip_gradients(modules[player], optimizer, max_norm=training.clip, error_if_nonfinite=False)
             optimizer.step()
-            for name, value in step.log.items():
+            for name, value in log.items():
                 sums[name] += value.detach()
         if number % show_every == 0:
             learner.observer.step_done({name: float(value) / (number + 1) for name, value in sums.items()})

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -42,6 +50,17 @@ class TrainingSettings(Config):
     (see ``Stage.monitor``)."""
     patience: int = Field(0, ge=0, le=100_000)
     """End a stage when its held-out figure has not fallen for so many epochs (5 in the reference code); 0 never."""
+    parts: int = Field(1, ge=1, le=65_536)
+    """Parts that a batch is computed in, one after the other: gradients are gathered over them, so that a large batch
+    fits a small card. Batch norm sees a part at a time."""
+    clip: float = Field(0.0, ge=0)
+    """Largest norm of a player's gradient in a step; longer ones are shortened to it. 0 leaves them."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Options newer than the first runs are recorded where they are set, so that those keep their fingerprints."""
+        unused = {name for name in ("parts", "clip") if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in dump(self).items() if name not in unused}
 
     @model_validator(mode="after")
     def _selection_needs_subjects(self) -> TrainingSettings:
@@ -69,6 +88,15 @@ class Recipe(Config):
     method_name: str
     method: Config
 
+    @model_validator(mode="after")
+    def _parts_fit_the_method(self) -> Recipe:
+        if self.training.parts > 1 and _has_pool(self.method.model_dump()):
+            msg = (
+                "expected pool 0 with training.parts above 1 (a part would be remembered once for every step), got both"
+            )
+            raise ValueError(msg)
+        return self
+
     def build(self) -> Method[Any]:
         """Make the method with freshly initialised networks (from torch's random state).
 
@@ -88,6 +116,13 @@ class Recipe(Config):
         method = {"name": self.method_name, **self.method.model_dump(mode="json")}
         content = self.model_dump(mode="json", exclude={"method", "method_name"})
         return content | {"method": method}
+
+
+def _has_pool(settings: Any) -> bool:
+    """Whether a method keeps images of earlier batches for its critic."""
+    if not isinstance(settings, dict):
+        return False
+    return bool(settings.get("pool")) or any(_has_pool(value) for value in settings.values())
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from semcycle.types import Affine, VoxelArray, VoxelMask
 from semcycle.volume import load_map
+from semcycle.volume.slabs import thin_out
 
 STEP_MM = 4
 _BLUR_MM = 8.0
@@ -64,6 +65,8 @@ def place_brain(brain: VoxelMask, affine: Affine) -> Affine | None:
         ``(4, 4)`` mm of the scan -> mm of the template; ``None`` where the outlines do not match.
     """
     template, grid = brain_outline()
+    thin = thin_out(brain)
+    brain, affine = thin, affine @ np.diag([2.0, 2.0, 2.0, 1.0]) if thin.size < brain.size else affine
     factors = tuple(max(1, round(STEP_MM / float(side))) for side in np.linalg.norm(affine[:3, :3], axis=0))
     share, affine = _block_means(brain, factors), _thinned(affine, factors)
     if not (share > 0.5).any():
