@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from semcycle.errors import TissueError
-from semcycle.tissue.spm import SpmSegmentation, find_spm, sweep_scans
+from semcycle.tissue.spm import SpmSegmentation, find_spm
 from semcycle.volume import load_volume, make_volume
 from tests.conftest import write_case
 
@@ -263,18 +263,3 @@ def wait_until(condition):
             return
         time.sleep(0.1)
     raise AssertionError
-
-
-def test_folders_of_killed_runs_are_swept(tmp_path, monkeypatch):
-    import fcntl
-
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for name in ("dead", "living"):
-        folder = tmp_path / f"semcycle-spm-{name}"
-        folder.mkdir()
-        (folder / "running").touch()
-        (folder / "scan.nii").touch()
-    with (tmp_path / "semcycle-spm-living" / "running").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        sweep_scans()
-        assert [folder.name for folder in tmp_path.iterdir()] == ["semcycle-spm-living"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.scoring.healthy_scans import HealthyScan
 from semcycle.scoring.risk import control_risk, cuts, share_above
 from semcycle.scoring.scan_spool import ScanSpool
+from semcycle.scratch import make_scratch
 from semcycle.training.calibration import (
     MIN_LESION_ML,
     RATES,
@@ -105,8 +105,8 @@ def calibrate_model(
     steps = find_preset(settings.preset)
     learned = set(checkpoint.record.get("subjects", ()))
     names, subjects, moments, residuals = [], [], [], []
-    with tempfile.TemporaryDirectory() as folder:
-        spool = ScanSpool(Path(folder))
+    with make_scratch("calibrate") as folder:
+        spool = ScanSpool(folder)
         for scan in scans:
             if scan.subject in learned and not settings.allow_learned:
                 msg = f"{checkpoint.folder}: expected subjects the model has not seen, got {scan.subject}; name others"

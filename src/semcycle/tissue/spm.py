@@ -13,9 +13,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from semcycle.cohorts.base import Case
 from semcycle.errors import GeometryError, TissueError, VolumeError
 from semcycle.files import file_hash
 from semcycle.preprocess.brain_mask import find_background, looks_stripped, stripped_brain_mask
+from semcycle.scratch import make_scratch
 from semcycle.tissue import spm_keeper
 from semcycle.tissue.base import TissueMaps, make_tissue_maps
 from semcycle.tissue.spm_batch import (
@@ -46,18 +46,10 @@ from semcycle.tissue.spm_output import COMMAND_VARIABLE, FOLDER_VARIABLE, check_
 from semcycle.types import VoxelArray, VoxelMask
 from semcycle.volume import Volume, load_like, make_volume, save_volume
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
-
 INTERPRETERS = ("matlab", "octave-cli", "octave")
 STANDALONES = ("spm12", "spm25")
 QUERY_S = 600.0
 """Seconds that a program may take to say where its SPM is; MATLAB starts slowly from a network."""
-_PREFIX = "semcycle-spm-"
-_LOCK = "running"
-_DAY_S = 86_400
 
 
 def find_spm(folder: Path | None = None) -> SpmSegmentation:
@@ -77,7 +69,6 @@ def find_spm(folder: Path | None = None) -> SpmSegmentation:
     named = os.environ.get(FOLDER_VARIABLE)
     if folder is None and named:
         folder = Path(named)
-    sweep_scans()
     return SpmSegmentation(os.environ.get(COMMAND_VARIABLE) or None, folder)
 
 
@@ -127,7 +118,7 @@ class SpmSegmentation:
             batch = write_batch(
                 scan, self.kind, self.spm_dir, sampling_mm(crop), BRAIN_CLASSES if stripped else len(NGAUS)
             )
-            with _explain_full_disk(volume.source, folder):
+            with _explain_full_disk(volume.source):
                 save_volume(scan, crop.data, crop)
                 script = _write_script(folder, batch)
             text, code = self._run(script, volume.source, self.timeout_s)
@@ -156,7 +147,7 @@ class SpmSegmentation:
     def _ask_for_folder(self) -> Path:
         """The folder of the SPM that the program finds by itself; it need not exist here, as in a container."""
         with _make_folder(self.arguments[0]) as folder:
-            with _explain_full_disk(self.arguments[0], folder):
+            with _explain_full_disk(self.arguments[0]):
                 script = _write_script(folder, write_query())
             text, code = self._run(script, self.arguments[0], QUERY_S)
         check_output(text, code, self.arguments[0])
@@ -203,48 +194,26 @@ class SpmSegmentation:
             raise TissueError(msg) from None
 
 
-def sweep_scans() -> None:
-    """Remove the temporary folders of runs that were ended together with their keepers, as by a loss of power."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            if fcntl is None or not (folder / _LOCK).exists():
-                if time.time() - folder.stat().st_mtime > _DAY_S:
-                    shutil.rmtree(folder)
-                continue
-            with (folder / _LOCK).open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
-
-
 @contextmanager
 def _make_folder(source: str) -> Iterator[Path]:
-    """A temporary folder, locked by this process for as long as it lives."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=_PREFIX)
-    except OSError as error:
-        msg = (
-            f"{source}: expected room for temporary files, got {error.strerror or error}; set TMPDIR to another folder"
-        )
-        raise TissueError(msg) from error
-    with folder as name:
-        if not name.isprintable():
-            msg = f"{name!r}: expected a temporary folder without line breaks in its path; set TMPDIR to another"
+    """A scratch folder whose path a script can name."""
+    with ExitStack() as stack:
+        with _explain_full_disk(source):
+            folder = stack.enter_context(make_scratch("spm"))
+        if not str(folder).isprintable():
+            msg = f"{str(folder)!r}: expected a temporary folder without line breaks in its path; set TMPDIR to another"
             raise TissueError(msg)
-        with (Path(name) / _LOCK).open("wb") as lock:
-            if fcntl is not None:
-                with suppress(OSError):  # a file system without locks
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-            yield Path(name)
+        yield folder
 
 
 @contextmanager
-def _explain_full_disk(source: str, folder: Path) -> Iterator[None]:
+def _explain_full_disk(source: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         msg = (
-            f"{source}: expected room for the scan in {folder.parent}, got {error.strerror or error}; free some "
-            "there, or set TMPDIR to another folder"
+            f"{source}: expected room for the scan in {tempfile.tempdir or 'a temporary folder'}, got "
+            f"{error.strerror or error}; free some there, or set TMPDIR to another folder"
         )
         raise TissueError(msg) from error
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import DicomError
+from semcycle.scratch import make_scratch
 from semcycle.types import Affine
 from semcycle.volume import Volume, load_volume, save_volume
 
@@ -168,8 +168,8 @@ def convert_series(series: Series, path: Path) -> Volume:
     Raises:
         DicomError: dcm2niix fails, makes several images, or puts them elsewhere than the tags say.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        source, made = Path(folder) / "dicom", Path(folder) / "nifti"
+    with make_scratch("dicom") as folder:
+        source, made = folder / "dicom", folder / "nifti"
         source.mkdir()
         made.mkdir()
         for number, image in enumerate(series.images):
