@@ -18,7 +18,6 @@ from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.scoring.healthy_scans import HealthyScan
 from semcycle.scoring.risk import control_risk, cuts, share_above
 from semcycle.scoring.scan_spool import ScanSpool
-from semcycle.scratch import make_scratch
 from semcycle.training.calibration import (
     MIN_LESION_ML,
     RATES,
@@ -29,6 +28,7 @@ from semcycle.training.calibration import (
 )
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.types import VoxelArray
+from semcycle.volume.scratch import make_scratch
 
 SHARE_BOUND = 0.1
 """Shares of called healthy voxels above this count as this: 9 scans can then promise 1 %, where 99 would be needed."""

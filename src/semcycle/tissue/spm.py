@@ -23,7 +23,6 @@ from semcycle.cohorts.base import Case
 from semcycle.errors import GeometryError, TissueError, VolumeError
 from semcycle.files import file_hash
 from semcycle.preprocess.brain_mask import find_background, looks_stripped, stripped_brain_mask
-from semcycle.scratch import make_scratch
 from semcycle.tissue import spm_keeper
 from semcycle.tissue.base import TissueMaps, make_tissue_maps
 from semcycle.tissue.spm_batch import (
@@ -45,6 +44,7 @@ from semcycle.tissue.spm_batch import (
 from semcycle.tissue.spm_output import COMMAND_VARIABLE, FOLDER_VARIABLE, check_output, error_of, parse_output
 from semcycle.types import VoxelArray, VoxelMask
 from semcycle.volume import Volume, load_like, make_volume, save_volume
+from semcycle.volume.scratch import make_scratch
 
 INTERPRETERS = ("matlab", "octave-cli", "octave")
 STANDALONES = ("spm12", "spm25")

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import DicomError
-from semcycle.scratch import make_scratch
 from semcycle.types import Affine
 from semcycle.volume import Volume, load_volume, save_volume
+from semcycle.volume.scratch import make_scratch
 
 MIN_ECHO_MS, MIN_REPETITION_MS = 60.0, 1500.0
 """Shorter times are no T2 weighting; chosen wide, as protocols differ."""

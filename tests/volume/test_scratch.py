@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from semcycle.scratch import make_scratch, sweep_scratch
+from semcycle.volume.scratch import make_scratch, sweep_scratch
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,10 @@ def test_it_is_removed_also_after_an_error(place):
 
 
 def test_what_a_killed_process_left_is_swept_and_what_a_living_one_has_is_not(place):
-    code = "import signal; from semcycle.scratch import make_scratch\nwith make_scratch('b'): signal.raise_signal(9)"
+    code = (
+        "import signal; from semcycle.volume.scratch import make_scratch\n"
+        "with make_scratch('b'): signal.raise_signal(9)"
+    )
     ended = subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(place)}, check=False)
     assert ended.returncode == -signal.SIGKILL
     assert len(list(place.iterdir())) == 1
