@@ -171,3 +171,32 @@ def test_view_refuses_what_it_cannot_serve(tmp_path, folder):
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "free port" in errors
+
+
+def test_links_to_hidden_files_are_not_followed(folder):
+    (folder / "shown.txt").symlink_to(folder / ".hidden")
+    assert find_file(folder, "/shown.txt") is None
+    assert find_file(folder, "/in.html") is not None
+
+
+def test_half_open_connections_take_no_more_threads_than_there_is_room_for(ask):
+    from semcycle.report import serve
+
+    before = threading.active_count()
+    silent = [socket.create_connection(("127.0.0.1", ask.port)) for _ in range(serve.MOST + 40)]
+    closed = 0
+    for connection in silent[serve.MOST :]:
+        connection.settimeout(10)
+        closed += connection.recv(1) == b""
+    assert closed == 40
+    assert threading.active_count() <= before + serve.MOST
+    for connection in silent:
+        connection.close()
+    for _ in range(100):
+        try:
+            assert ask("/")[0].status == 200
+            break
+        except (ConnectionError, http.client.HTTPException):
+            continue
+    else:
+        raise AssertionError

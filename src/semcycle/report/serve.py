@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 from semcycle.errors import LayoutError
 
 HOST = "127.0.0.1"
+MOST = 64
+"""Connections at a time; a browser opens six."""
 
 PAGES = ("index.html", "report/index.html", "quality/index.html")
 """Where a folder's page is looked for, in this order."""
@@ -52,7 +55,7 @@ def find_page(folder: Path) -> str:
     raise LayoutError(msg)
 
 
-def make_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+def make_server(folder: Path, port: int = 0) -> FolderServer:
     """A server of a folder on the loopback address; call its ``serve_forever``.
 
     It answers GET and HEAD for files that lie in the folder once links are followed, lists no folders, shows no hidden
@@ -65,7 +68,7 @@ def make_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
     Raises:
         OSError: The port is taken.
     """
-    return ThreadingHTTPServer((HOST, port), partial(FolderHandler, directory=str(folder.resolve(strict=True))))
+    return FolderServer((HOST, port), partial(FolderHandler, directory=str(folder.resolve(strict=True))))
 
 
 def find_file(root: Path, address: str) -> Path | None:
@@ -84,12 +87,41 @@ def find_file(root: Path, address: str) -> Path | None:
         return None
     if path.is_dir():
         path = (path / "index.html").resolve()
-    return path if path.is_file() and path.is_relative_to(root) else None
+    if not path.is_file() or not path.is_relative_to(root):
+        return None
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)  # behind a link
+    return None if hidden else path
+
+
+class FolderServer(ThreadingHTTPServer):
+    """A server that answers at most ``MOST`` connections at a time and closes the others at once."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: Any) -> None:
+        super().__init__(address, handler)
+        self._room = threading.BoundedSemaphore(MOST)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, where there is room for one."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and make room again."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
 
 
 class FolderHandler(SimpleHTTPRequestHandler):
     """Answers requests for the files of its ``directory`` that call this machine by its own name."""
 
+    timeout = 10
+    """Seconds that a connection may be silent."""
     server_version = "semcycle"
     sys_version = ""
 
