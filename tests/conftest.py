@@ -1,6 +1,7 @@
 """Tiny generated brains, stores and settings shared by the tests."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from semcycle.cohorts.base import Case, Listing
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.volume import write_arrays
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a shell's background job: processes of tests inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -181,7 +181,6 @@ def test_a_finished_training_is_protected_and_resumable(lab, capsys):
         (["score", "{lab}/run", "--data", "{lab}/store", "--out", "{tmp}/d"], "never seen"),
         (["score", "{tmp}", "--data", "{lab}/store", "--out", "{tmp}/d"], "expected a finished run"),
         (["report", "{tmp}"], "score first"),
-        (["split", "{lab}/store", "--test-fraction", "2", "--out", "{tmp}/x.json"], "between 0 and 1"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_two(lab, tmp_path, capsys, words, message):

