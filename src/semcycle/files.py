@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -86,31 +87,38 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files of processes that were killed; where files cannot be locked, those of a day ago."""
-    for part in folder.glob(".*.part"):
-        if _PART.fullmatch(part.name):
-            with suppress(OSError):
-                if fcntl is None:
-                    if time.time() - part.stat().st_mtime > _DAY_S:
-                        shutil.rmtree(part) if part.is_dir() else part.unlink()
-                    continue
-                with _locked(part, fcntl.LOCK_NB):
-                    shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+    _sweep(part for part in folder.glob(".*.part") if _PART.fullmatch(part.name))
+
+
+def _sweep(parts: Iterable[Path]) -> None:
+    for part in parts:
+        with suppress(OSError):
+            if fcntl is None and time.time() - part.stat().st_mtime < _DAY_S:
+                continue
+            with _locked(part, fcntl.LOCK_NB if fcntl else 0):
+                shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 @contextmanager
-def open_scratch(folder: Path, name: str) -> Iterator[Path]:
-    """A temporary folder in another one; the next of a name removes those of killed processes.
+def open_scratch(name: str, folder: Path | None = None) -> Iterator[Path]:
+    """A temporary folder, removed at the end of the block.
+
+    It is locked for as long as this process lives: what a killed one left is removed when the next is made there.
 
     Args:
-        folder: Made when missing.
-        name: What it is for.
+        name: What it is for, for those who look there.
+        folder: Where; made when missing. Without, the system's place for temporary files.
+
+    Raises:
+        OSError: The disk is full, or there is no place for temporary files.
     """
+    folder = Path(tempfile.gettempdir()) if folder is None else folder
     folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder)
+    _sweep(part for part in folder.glob(".semcycle-*.part") if _PART.fullmatch(part.name))
     with ExitStack() as stack:
         while True:
-            scratch = folder / f".{name}.{os.getpid()}-{secrets.token_hex(4)}.part"
-            scratch.mkdir()
+            scratch = folder / f".semcycle-{name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+            scratch.mkdir(mode=0o700)
             with suppress(FileNotFoundError):  # another process may sweep it away before it is locked
                 stack.enter_context(_locked(scratch))
                 scratch.stat()

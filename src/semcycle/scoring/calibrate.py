@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import ScoringError, SplitError
-from semcycle.files import file_hash
+from semcycle.files import file_hash, open_scratch
 from semcycle.prediction.lesion_mask import find_components
 from semcycle.prediction.postprocess import PRESETS, PostProcessing, filter_residuals, find_preset, make_anomaly_map
 from semcycle.prediction.prior import HealthyPrior, Moments, fit_prior, measure_moments
@@ -28,7 +28,6 @@ from semcycle.training.calibration import (
 )
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.types import VoxelArray
-from semcycle.volume.scratch import make_scratch
 
 SHARE_BOUND = 0.1
 """Shares of called healthy voxels above this count as this: 9 scans can then promise 1 %, where 99 would be needed."""
@@ -105,7 +104,7 @@ def calibrate_model(
     steps = find_preset(settings.preset)
     learned = set(checkpoint.record.get("subjects", ()))
     names, subjects, moments, residuals = [], [], [], []
-    with make_scratch("calibrate") as folder:
+    with open_scratch("calibrate") as folder:
         spool = ScanSpool(folder)
         for scan in scans:
             if scan.subject in learned and not settings.allow_learned:

@@ -13,7 +13,6 @@ numbers and cases keep their order, so that a table is the same bytes whoever wo
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -96,7 +95,7 @@ def score_cases(
         ScoringError: There is no test case, none has a lesion, or a threshold's data cannot give one.
     """
     keys = {(run, preset): method for run, method in methods.items() for preset in presets}
-    with open_scratch(folder or Path(tempfile.gettempdir()), "scores") as scratch:
+    with open_scratch("scores", folder) as scratch:
         gathered = _Gathered(pictures)
         jobs = [(number, job) for number, job in enumerate(source.jobs)]
         for job, outcome in map_jobs(_make, (source.make, source.shared, scratch, code), jobs, workers):

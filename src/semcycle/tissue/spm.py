@@ -21,7 +21,7 @@ import numpy as np
 
 from semcycle.cohorts.base import Case
 from semcycle.errors import GeometryError, TissueError, VolumeError
-from semcycle.files import file_hash
+from semcycle.files import file_hash, open_scratch
 from semcycle.preprocess.brain_mask import find_background, looks_stripped, stripped_brain_mask
 from semcycle.tissue import spm_keeper
 from semcycle.tissue.base import TissueMaps, make_tissue_maps
@@ -44,7 +44,6 @@ from semcycle.tissue.spm_batch import (
 from semcycle.tissue.spm_output import COMMAND_VARIABLE, FOLDER_VARIABLE, check_output, error_of, parse_output
 from semcycle.types import VoxelArray, VoxelMask
 from semcycle.volume import Volume, load_like, make_volume, save_volume
-from semcycle.volume.scratch import make_scratch
 
 INTERPRETERS = ("matlab", "octave-cli", "octave")
 STANDALONES = ("spm12", "spm25")
@@ -199,7 +198,7 @@ def _make_folder(source: str) -> Iterator[Path]:
     """A scratch folder whose path a script can name."""
     with ExitStack() as stack:
         with _explain_full_disk(source):
-            folder = stack.enter_context(make_scratch("spm"))
+            folder = stack.enter_context(open_scratch("spm"))
         if not str(folder).isprintable():
             msg = f"{str(folder)!r}: expected a temporary folder without line breaks in its path; set TMPDIR to another"
             raise TissueError(msg)

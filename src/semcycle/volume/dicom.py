@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcycle.errors import DicomError
+from semcycle.files import open_scratch
 from semcycle.types import Affine
 from semcycle.volume import Volume, load_volume, save_volume
-from semcycle.volume.scratch import make_scratch
 
 MIN_ECHO_MS, MIN_REPETITION_MS = 60.0, 1500.0
 """Shorter times are no T2 weighting; chosen wide, as protocols differ."""
@@ -168,7 +168,7 @@ def convert_series(series: Series, path: Path) -> Volume:
     Raises:
         DicomError: dcm2niix fails, makes several images, or puts them elsewhere than the tags say.
     """
-    with make_scratch("dicom") as folder:
+    with open_scratch("dicom") as folder:
         source, made = folder / "dicom", folder / "nifti"
         source.mkdir()
         made.mkdir()
