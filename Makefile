@@ -1,4 +1,4 @@
-# make demo   environment, install, the whole path on phantoms, and where the report is
+# make demo   environment, install; phantom patients predicted, a toy training scored, and where the pages are
 # make test   environment, install, every check that CI runs
 # make quick  the same without the tests that train or run a whole path
 # make docs   the documentation site, in build/site; a warning is an error
