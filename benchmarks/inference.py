@@ -1,16 +1,15 @@
-"""Engines for S and G over one scan: plain torch against OpenVINO and ONNX Runtime, side by side in one run.
+"""Ways to run S and G over one scan in torch: memory format and precision, side by side in one run.
 
-    pip install openvino onnxruntime onnx onnxscript
     python benchmarks/inference.py [--model RUN] [--slices 140] [--threads 2]
 
-Every engine gets the same slices in batches of 32, one warm-up pass and then the best of three. Prints seconds a scan,
-the ratio to plain torch, and the largest difference to it.
+ONNX Runtime and OpenVINO are compared by `python benchmarks/performance.py --sections engines`. Every way gets the same
+slices in batches of 32, one warm-up pass and then the best of three. Prints seconds a scan, the ratio to plain torch,
+and the largest difference to it.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,9 +63,7 @@ def measure(run: Run, x: Slices, brain: Slices) -> tuple[float, Slices]:
     return min(seconds), result
 
 
-def engines(model: RoundTrip, threads: int) -> Iterator[tuple[str, Run]]:
-    example = (torch.rand(BATCH, 1, 128, 128), torch.ones(BATCH, 1, 128, 128))
-
+def ways(model: RoundTrip) -> Iterator[tuple[str, Run]]:
     def plain(a: Slices, b: Slices) -> Slices:
         with torch.inference_mode():
             return model(torch.from_numpy(a), torch.from_numpy(b))[0].numpy()
@@ -85,29 +82,6 @@ def engines(model: RoundTrip, threads: int) -> Iterator[tuple[str, Run]]:
     yield "torch, channels last", last
     yield "torch, bf16", bf16
     model.to(memory_format=torch.contiguous_format)
-    try:
-        import openvino as ov
-
-        compiled = ov.Core().compile_model(
-            ov.convert_model(model, example_input=example),
-            "CPU",
-            {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"},
-        )
-        yield "OpenVINO", lambda a, b: compiled([a, b])[0]
-    except ImportError as error:
-        print("OpenVINO: not installed", error)
-    try:
-        import onnxruntime as ort
-
-        file = str(Path(tempfile.mkdtemp()) / "round-trip.onnx")
-        torch.onnx.export(model, example, file, dynamo=True, verbose=False)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        names = [entry.name for entry in session.get_inputs()]
-        yield "ONNX Runtime", lambda a, b: session.run(None, dict(zip(names, (a, b), strict=False)))[0]
-    except ImportError as error:
-        print("ONNX Runtime: not installed", error)
 
 
 def main() -> None:
@@ -118,12 +92,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     method = load_checkpoint(Path(find_model(arguments.model))).method.eval()
+    method = getattr(method, "cycle", method)
     generator = np.random.default_rng(0)
     x = generator.random((arguments.slices, 1, 128, 128), np.float32)
     brain = np.ones_like(x)
     base, reference = None, None
     print(f"{arguments.slices} slices of 128 x 128, {arguments.threads} threads, torch {torch.__version__}")
-    for name, run in engines(RoundTrip(method), arguments.threads):
+    for name, run in ways(RoundTrip(method)):
         seconds, result = measure(run, x, brain)
         base, reference = base or seconds, result if reference is None else reference
         print(

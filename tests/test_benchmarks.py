@@ -42,3 +42,18 @@ def test_the_benchmark_of_a_card_runs_on_the_cpu(tmp_path):
         assert 0 < row["loading_share"] < 1
     assert set(content["prediction"]) == {"fp32", "bf16, channels last"}
     assert "ceiling of convolutions, bf16-mixed" in said
+
+
+def test_the_tables_of_the_page_are_written_between_its_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text((FOLDER.parent / "docs/explanation/performance.md").read_text())
+    sections = ("folder", "many", "voxels", "scoring", "engines")
+    run("performance.py", "--small", "--busy", "--page", page, "--sections", *sections)
+    text = page.read_text()
+    for section in (*sections, "tissue"):
+        block = text[text.index(f"<!-- {section}:start -->") : text.index(f"<!-- {section}:end -->")]
+        assert "| " in block
+        assert "beside other work" in block
+    assert "| `--fast --workers 2` |" in text
+    assert "| 40 x 40 x 26 | 0.0 |" in text
+    assert text.count(":start -->") == text.count(":end -->") == 6

@@ -277,8 +277,8 @@ def _write(prediction: Prediction, out: Path, name: str, place: Callable[[str, s
 
 def _describe(prediction: Prediction, checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
     volume, brain = prediction.volume, prediction.prepared.brain_native
-    scores = np.concatenate([prediction.anomaly_native(part)[brain[:, :, part]] for part in cut_slabs(volume.shape)])
     components, threshold = prediction.components(), prediction.threshold
+    scores = np.concatenate([prediction.anomaly_native(part)[brain[:, :, part]] for part in cut_slabs(volume.shape)])
     return {
         "scan": printable_name(path.name),
         "model": f"{checkpoint.recipe.name} ({checkpoint.record['fingerprint'][:12]})",
