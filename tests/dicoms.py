@@ -93,3 +93,56 @@ def oblique(spacing, degrees=12.0):
     affine[:3, :3] = turn @ np.diag([-1.0, -1.0, 1.0]) @ np.diag(spacing)
     affine[:3, 3] = (80, 90, -50)
     return affine
+
+
+def write_enhanced(path, data, affine, *, echo=95.0, repetition=4500.0):
+    """Write ``(I, J, K)`` as one enhanced MR image of K frames."""
+    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+    from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian
+
+    def group(**tags):
+        part = Dataset()
+        for tag, value in tags.items():
+            setattr(part, tag, value)
+        return [part]
+
+    to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = EnhancedMRImageStorage, "1.2.3.1"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    image.StudyInstanceUID, image.SeriesInstanceUID, image.FrameOfReferenceUID = "1.2.3", "1.2.3.4", "1.2.3.5"
+    image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = PATIENT, "SECRET77", "", ""
+    image.AccessionNumber, image.StudyID, image.ReferringPhysicianName = "", "1", ""
+    image.StudyDate = image.SeriesDate = image.ContentDate = "20200101"
+    image.StudyTime = image.SeriesTime = image.ContentTime = "120000"
+    image.Modality, image.Manufacturer, image.SeriesDescription = "MR", "nobody", "T2 TSE ax"
+    image.SeriesNumber, image.InstanceNumber, image.ImageType = 4, 1, ["ORIGINAL", "PRIMARY", "M", "NONE"]
+    image.NumberOfFrames, image.Rows, image.Columns = data.shape[2], data.shape[1], data.shape[0]
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated = image.BitsStored = 16
+    image.HighBit, image.PixelRepresentation = 15, 0
+    turn = [float(f"{part:.10f}") for part in (*(to_lps[:3, 0] / spacing[0]), *(to_lps[:3, 1] / spacing[1]))]
+    sizes = {"PixelSpacing": [float(spacing[1]), float(spacing[0])], "SliceThickness": float(spacing[2])}
+    image.SharedFunctionalGroupsSequence = group(
+        MRTimingAndRelatedParametersSequence=group(RepetitionTime=repetition, EchoTrainLength=15, FlipAngle=90.0),
+        MREchoSequence=group(EffectiveEchoTime=echo),
+        PixelMeasuresSequence=group(**sizes),
+        PlaneOrientationSequence=group(ImageOrientationPatient=turn),
+    )
+    frames = []
+    for k in range(data.shape[2]):
+        place = [float(f"{part:.8f}") for part in (to_lps @ [0, 0, k, 1])[:3]]
+        index = group(StackID="1", InStackPositionNumber=k + 1, DimensionIndexValues=[1, k + 1])
+        frames += group(FrameContentSequence=index, PlanePositionSequence=group(ImagePositionPatient=place))
+    image.PerFrameFunctionalGroupsSequence = frames
+    image.DimensionOrganizationSequence = group(DimensionOrganizationUID="1.2.3.6")
+    pointer = {"DimensionOrganizationUID": "1.2.3.6", "FunctionalGroupPointer": 0x00209111}
+    image.DimensionIndexSequence = [
+        *group(**pointer, DimensionIndexPointer=0x00209056), *group(**pointer, DimensionIndexPointer=0x00209057)
+    ]  # fmt: skip
+    image.PixelData = np.ascontiguousarray(data.transpose(2, 1, 0).astype("<u2")).tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save_as(path, enforce_file_format=True)

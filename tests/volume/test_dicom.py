@@ -5,7 +5,7 @@ from semcycle.errors import DicomError
 from semcycle.volume.dicom import choose_series, convert_series, holds_dicom, list_series
 from semcycle.volume.dicom_seg import write_segmentation
 from tests.conftest import ball_brain
-from tests.dicoms import PATIENT, oblique, write_series
+from tests.dicoms import PATIENT, oblique, write_enhanced, write_series
 
 pydicom = pytest.importorskip("pydicom", reason="no pydicom: pip install 'semcycle[dicom]'")
 pytest.importorskip("dcm2niix", reason="no dcm2niix: pip install 'semcycle[dicom]'")
@@ -155,3 +155,19 @@ def test_a_segmentation_lies_where_the_mask_does_and_names_nobody(study, tmp_pat
     assert not any(word in content for word in secrets)
     with pytest.raises(DicomError, match="got an empty one"):
         write_segmentation(path, np.zeros_like(mask), volume, chosen, "t2-brain")
+
+
+def test_an_enhanced_image_of_many_frames_is_a_series(scan, tmp_path):
+    pytest.importorskip("highdicom", reason="no highdicom: pip install 'semcycle[dicom]'")
+    write_enhanced(tmp_path / "in" / "image", scan, oblique(SPACING))
+    chosen, why = choose_series(list_series(tmp_path / "in"), "", tmp_path)
+    assert chosen.describe() == "4: T2 TSE ax, TE 95 ms, TR 4500 ms, 20 images"
+    assert why == "the only series"
+    volume = convert_series(chosen, tmp_path / "x.nii.gz")
+    index = np.argwhere(scan > 850)[::7]
+    mm = index @ oblique(SPACING)[:3, :3].T + oblique(SPACING)[:3, 3]
+    voxels = np.rint((np.linalg.inv(volume.affine) @ np.c_[mm, np.ones(len(mm))].T)[:3]).astype(int)
+    np.testing.assert_array_equal(volume.data[tuple(voxels)], scan[tuple(index.T)])
+    mask = volume.data > 850
+    path = write_segmentation(tmp_path / "x_seg.dcm", mask, volume, chosen, "t2-brain")
+    assert pydicom.dcmread(path).pixel_array.sum() == mask.sum()

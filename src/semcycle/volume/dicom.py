@@ -56,7 +56,8 @@ class Series:
         description: Its name, without the patient's.
         echo_ms: Echo time, ``nan`` where it is not said.
         repetition_ms: Repetition time, likewise.
-        images: Files, from the first slice to the last.
+        images: Files, from the first slice to the last; one of an enhanced image.
+        slices: How many there are.
         objection: Why it is not taken for a T2 scan; empty for one that is.
         damage: Why it cannot be converted, such as a missing slice; empty for a whole one.
     """
@@ -66,13 +67,14 @@ class Series:
     echo_ms: float
     repetition_ms: float
     images: tuple[Path, ...]
+    slices: int
     objection: str = ""
     damage: str = ""
 
     def describe(self) -> str:
         """In words, for a list of series."""
         times = f"TE {self.echo_ms:g} ms, TR {self.repetition_ms:g} ms"
-        return f"{self.label}: {self.description or 'no description'}, {times}, {len(self.images)} images"
+        return f"{self.label}: {self.description or 'no description'}, {times}, {self.slices} images"
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -233,13 +235,13 @@ def _describe(group: list[tuple[Path, Any]]) -> Series:
         echo_ms=echo,
         repetition_ms=repetition,
         images=tuple(group[place][0] for place in order),
+        slices=sum(count_frames(header) for _, header in group),
         damage=damage,
     )
-    count = max(len(group), int(first.get("NumberOfFrames") or 1))
-    return replace(described, objection=_object(first, described, count))
+    return replace(described, objection=_object(first, described))
 
 
-def _object(header: Any, series: Series, count: int) -> str:
+def _object(header: Any, series: Series) -> str:
     """Why a series is not taken for a T2 scan of the head."""
     kind = {str(word).upper() for word in header.get("ImageType") or ()}
     sequence = header.get("ScanningSequence") or ()
@@ -260,7 +262,7 @@ def _object(header: Any, series: Series, count: int) -> str:
         return "echo or repetition time are not in its tags"
     if series.echo_ms < MIN_ECHO_MS or series.repetition_ms < MIN_REPETITION_MS:
         return f"no T2 weighting: TE below {MIN_ECHO_MS:g} or TR below {MIN_REPETITION_MS:g} ms"
-    if count < MIN_SLICES:
+    if series.slices < MIN_SLICES:
         return f"fewer than {MIN_SLICES} slices"
     if series.damage.startswith("planes"):
         return "no stack of parallel slices"
