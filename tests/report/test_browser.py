@@ -235,7 +235,17 @@ def test_dark_light_and_print(open_page, scan_page):
     assert not dark.locator(".controls").is_visible()
     assert dark.locator("canvas[data-plane=axial]").is_visible()
     content = dark.pdf(format="A4", print_background=True)
-    assert content.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", content)) == 2
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_a_screen_reader_finds_names_and_contrast(open_page, scan_page, ball_store, scheme, tmp_path):
+    """By the rules of axe-core, all of which these pages keep."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-playwright-python")
+    pages = [scan_page, scan_page.with_name("index.html"), report_scores(make_scores(tmp_path / "scores"))]
+    for path in [*pages, quality_report(ball_store, tmp_path)]:
+        result = axe.Axe().run(open_page(path, scheme=scheme))
+        assert result.violations_count == 0, result.generate_report()
 
 
 def test_a_narrow_window_needs_no_sideways_scrolling(open_page, scan_page):
