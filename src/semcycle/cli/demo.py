@@ -21,7 +21,7 @@ def demo(
     from semcycle.studies.demo import TOY, run_demo
 
     outcome = run_demo(folder, seed=seed, say=out.print)
-    title = "Lesions found and missed, each method cut where 1 % of the voxels of healthy phantoms pass"
+    title = "Lesions found and missed, each method cut where 1 in 1,000 voxels of healthy phantoms pass"
     out.print(terminal_table(outcome.table.astype(str), title))
     out.print(f"The training is {TOY}.")
     out.print(f"patients: {outcome.patients}")

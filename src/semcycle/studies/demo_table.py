@@ -1,7 +1,7 @@
 """What a visitor of the demo asks first: what each method found, what it missed, and its false alarms.
 
-Every method is treated alike: its score is cut where 1 % of the voxels of healthy phantoms pass that nobody trained on,
-pieces below 0.1 ml are left out, and lesions are counted one by one.
+Every method is treated alike: its score is cut where 1 in 1,000 voxels of healthy phantoms pass that nobody trained on,
+pieces below 0.1 ml are left out, and lesions of at least 0.1 ml are counted one by one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import pandas as pd
 from semcycle.cohorts.base import Case
 from semcycle.prediction.lesion_mask import find_lesions as cut_mask
 from semcycle.prediction.prediction import Prediction, predict_volume
-from semcycle.scoring.metrics.lesions import LesionCounts, find_calls, find_lesions, match_calls
+from semcycle.scoring.metrics.lesions import ComponentRule, LesionCounts, find_calls, find_lesions, match_calls
 from semcycle.training.calibration import Threshold
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.volume import load_mask, load_volume
 
-HEALTHY_SHARE = 0.01
-"""Of the voxels of the healthy phantoms that are called lesion, whatever the method."""
+HEALTHY_SHARE = 0.001
+"""Of the voxels of the healthy phantoms that reach the cut, whatever the method: about 1.5 ml of a brain."""
 LEAST_ML = 0.1
+"""Smaller pieces are no calls, and smaller lesions, such as specks of a tumour's edge, are nobody's business."""
+RULE = ComponentRule(min_lesion_mm3=1000 * LEAST_ML, min_call_mm3=1000 * LEAST_ML)
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,13 @@ def _count(model: Checkpoint, phantoms: PhantomGroups, progress: Callable[[str],
         progress(case.case_id)
     scores = np.concatenate([made.anomaly_native()[made.prepared.brain_native] for made in healthy])
     cut = float(np.nextafter(np.quantile(scores, 1 - HEALTHY_SHARE), np.float32(1)))
-    threshold = Threshold("demo", cut, "1 % of healthy phantoms", min_ml=LEAST_ML)
+    threshold = Threshold("demo", cut, "1 in 1,000 voxels of healthy phantoms", min_ml=LEAST_ML)
     in_health = [_mask(made, threshold).sum() * made.volume.voxel_ml for made in healthy]
     kinds = dict[str, LesionCounts]()
     for case in phantoms.ill:
         made = _predict(model, case)
         truth = load_mask(case.lesion, made.volume, "lesion mask") if case.lesion else np.zeros(made.volume.shape, bool)
-        lesions = find_lesions(truth, made.volume.spacing)
+        lesions = find_lesions(truth, made.volume.spacing, RULE)
         counts = match_calls(find_calls(_mask(made, threshold), lesions), lesions)
         before = kinds.get(case.group, LesionCounts(0, 0, 0, 0, 0))
         kinds[case.group] = LesionCounts(*(one + other for one, other in zip(before, counts, strict=True)))
