@@ -69,12 +69,14 @@ class Verb:
         share: How often it is tried; those that take long are tried less.
         workers: Whether it has worker processes.
         together: Whether two may fill one folder at once.
+        needs_lab: Whether it reads what the laboratory holds.
     """
 
     words: Command
     share: int = 4
     workers: bool = False
     together: bool = False
+    needs_lab: bool = True
 
 
 def _list_verbs() -> dict[str, Verb]:
@@ -95,7 +97,7 @@ def _list_verbs() -> dict[str, Verb]:
         return ("simulate", "phantom", "--out", out, "--healthy", 2, "--lesions", 1, "--spacing", 8)
 
     return {
-        "simulate": Verb(simulate),
+        "simulate": Verb(simulate, needs_lab=False),
         "prepare": Verb(prepare, together=True),
         "prepare --workers 2": Verb(lambda lab, out: (*prepare(lab, out), "--workers", 2), 1, workers=True),
         "paste": Verb(lambda lab, out: ("paste", lab / "store", "--out", out, "--copies", 2)),
@@ -413,6 +415,17 @@ def add_maps(lab: Path) -> None:
             shutil.copyfile(lesion, lab / "truth" / f"{name}.nii.gz")
 
 
+def fill_lab(lab: Path) -> None:
+    """Make the laboratory in a process of its own, so that nothing of it is left in the one that tries fork from."""
+    child = os.fork()
+    if not child:
+        make_lab(lab, healthy=2, lesions=2)
+        add_maps(lab)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit("the laboratory could not be made")
+
+
 def main() -> None:
     """Print the table and the losses."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -424,13 +437,9 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         lab = Path(name) / "lab"
-        child = os.fork()
-        if not child:
-            make_lab(lab, healthy=2, lesions=2)
-            add_maps(lab)
-            os._exit(0)
-        if os.waitpid(child, 0)[1]:
-            sys.exit("the laboratory could not be made")
+        lab.mkdir()
+        if any(VERBS[verb].needs_lab for verb in args.verbs):
+            fill_lab(lab)
         bench = Bench(lab, random.Random(args.seed))
         for verb in args.verbs:
             bench.measure(verb)

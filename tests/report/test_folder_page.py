@@ -21,3 +21,9 @@ def test_damaged_files_of_a_folder_are_named(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(SemcycleError, match=name):
         write_index(tmp_path)
+
+
+def test_a_name_that_no_file_can_have_is_listed_without_a_link(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "summary.csv").write_text(f"scan,flags\n{'x' * 5000},\n")
+    assert "xxxxx" in write_index(tmp_path).read_text()

@@ -63,6 +63,12 @@ def test_two_processes_write_the_same_store(store: SliceStore, tmp_path: Path) -
     assert one.hash == two.hash
     other = paste_stores([store], tmp_path / "other", PasteSettings(copies=2, seed=5))
     assert other.hash != one.hash
+    # a run that was killed at its very end can be run again, into its own folder alone
+    assert paste_stores([store], tmp_path / "one", PasteSettings(copies=2, seed=4)).hash == one.hash
+    for settings, cases in ((PasteSettings(copies=2, seed=5), None), (PasteSettings(copies=2, seed=4), ["a"])):
+        with pytest.raises(StoreError, match="empty folder"):
+            paste_stores([store], tmp_path / "one", settings, cases)
+    assert SliceStore(tmp_path / "one").hash == one.hash
 
 
 def test_a_folder_in_use_and_an_unknown_case_are_refused(store: SliceStore, tmp_path: Path) -> None:

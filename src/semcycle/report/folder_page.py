@@ -92,9 +92,10 @@ def write_folder_page(
     summary = summary.assign(**{column: pd.to_numeric(summary[column], errors="coerce") for column in numbers})
     shown = summary[[column for column in HEADS if column in summary and not summary[column].isna().all()]]
     names = [str(name) for name in summary["scan"]]
-    links = {name: quote(page_name(name)) for name in names if (folder / page_name(name)).is_file()}
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()  # a name may be none of a file
+    links = {name: quote(page_name(name)) for name in names if page_name(name) in there}
     pictures = {name: folder / f"{name}{THUMBNAIL}.png" for name in names[:MOST_PICTURES]}
-    shown_pictures = {name: embed_picture(path) for name, path in pictures.items() if path.is_file()}
+    shown_pictures = {name: embed_picture(path) for name, path in pictures.items() if path.name in there}
     grid = make_grid(shown.rename(columns=HEADS), bars=True, links=links, digits=_DIGITS, pictures=shown_pictures)
     content = {
         "title": title,

@@ -105,7 +105,8 @@ def augment_stores(
         "augmentation": settings.model_dump(mode="json"),
         "made of": [store.hash for store in stores],
     }
-    claim_new_folder(folder, described)
+    names = [case + (f"_v{copy}" if copy else "") for case in chosen for copy in range(settings.copies + 1)]
+    claim_new_folder(folder, described, names)
     records: list[CaseRecord] = []
     for case_id in chosen:
         case = known[case_id].load(case_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,19 @@ def claim_folder(folder: Path, description: dict[str, Any]) -> dict[str, str]:
     return hashes
 
 
-def claim_new_folder(folder: Path, description: dict[str, Any]) -> None:
-    """Claim a folder for a store that is made as a whole: an empty one, or one that a killed run of the same began.
+def claim_new_folder(folder: Path, description: dict[str, Any], cases: Collection[str]) -> None:
+    """Claim a folder for a store that is made as a whole: an empty one, or one that a run of the same began or ended.
+
+    Args:
+        folder: Of the store.
+        description: How it is made.
+        cases: Names of those it shall hold.
 
     Raises:
-        StoreError: It holds a finished store, one of other settings, or other files.
+        StoreError: It holds a finished store of other cases, one of other settings, or other files.
     """
-    if (folder / MANIFEST).exists() or not (is_empty(folder) or (folder / SETTINGS).is_file()):
+    finished = (folder / MANIFEST).exists() and _listed_hashes(folder / MANIFEST).keys() != set(cases)
+    if finished or not (is_empty(folder) or (folder / SETTINGS).is_file()):
         msg = f"{folder}: expected an empty folder, got one with files; choose another --out"
         raise StoreError(msg)
     claim_folder(folder, description)

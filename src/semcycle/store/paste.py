@@ -92,7 +92,8 @@ def paste_stores(
         | {"strokes": len(strokes), "plaques": len(plaques)},
         "made of": [store.hash for store in stores],
     }
-    claim_new_folder(folder, described)
+    copies = range(1, settings.copies + 1)
+    claim_new_folder(folder, described, [f"{case}_{settings.tag}{copy}" for case in chosen for copy in copies])
     records: list[CaseRecord] = []
     jobs = [(known[case].folder, case) for case in chosen]
     for (_, case_id), outcome in map_jobs(_paste_case, (folder, settings, strokes, plaques), jobs, workers):
