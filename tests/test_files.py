@@ -74,7 +74,7 @@ def test_a_file_that_is_too_large_for_the_disk_is_named(tmp_path):
 
 
 def test_a_temporary_folder_goes_with_its_block_and_those_of_killed_processes_with_the_next(tmp_path):
-    left = tmp_path / ".semcycle-scores.123-0123abcd.part"
+    left = tmp_path / ".scores.123-0123abcd.part"
     left.mkdir()
     (left / "0.masks").touch()
     with open_scratch("scores", tmp_path) as first:

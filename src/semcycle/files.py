@@ -103,10 +103,10 @@ def _sweep(parts: Iterable[Path]) -> None:
 def open_scratch(name: str, folder: Path | None = None) -> Iterator[Path]:
     """A temporary folder, removed at the end of the block.
 
-    It is locked for as long as this process lives: what a killed one left is removed when the next is made there.
+    It is locked for as long as this process lives: what a killed one left is removed when the next of its name is made.
 
     Args:
-        name: What it is for, for those who look there.
+        name: What it is for; begins the folder's name, after a dot.
         folder: Where; made when missing. Without, the system's place for temporary files.
 
     Raises:
@@ -114,10 +114,10 @@ def open_scratch(name: str, folder: Path | None = None) -> Iterator[Path]:
     """
     folder = Path(tempfile.gettempdir()) if folder is None else folder
     folder.mkdir(parents=True, exist_ok=True)
-    _sweep(part for part in folder.glob(".semcycle-*.part") if _PART.fullmatch(part.name))
+    _sweep(part for part in folder.glob(f".{name}.*.part") if _PART.fullmatch(part.name))
     with ExitStack() as stack:
         while True:
-            scratch = folder / f".semcycle-{name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+            scratch = folder / f".{name}.{os.getpid()}-{secrets.token_hex(4)}.part"
             scratch.mkdir(mode=0o700)
             with suppress(FileNotFoundError):  # another process may sweep it away before it is locked
                 stack.enter_context(_locked(scratch))

@@ -31,7 +31,7 @@ def store_all(cases, folder, code=None):
     fitters = {}
     waiting = []
     for number, case in enumerate(cases):
-        stored, parts = store_case(case, folder / f"{number}.masks", code)
+        stored, parts = store_case(case, folder / str(number), code)
         waiting.append(stored)
         for key, part in parts.items():
             fitters.setdefault(key, CodeFitter()).merge(part)
@@ -83,6 +83,6 @@ def test_a_lesion_outside_the_brain_has_the_lowest_score_of_all_brains(tmp_path)
 def test_a_full_disk_says_so(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("has no /dev/full")
-    (tmp_path / "0.masks").symlink_to("/dev/full")
+    (tmp_path / "0-masks.npy").symlink_to("/dev/full")
     with pytest.raises(ScoringError, match=r"expected room.*No space left on device; free some"):
-        store_case(make_case(np.zeros(SHAPE, np.float32)), tmp_path / "0.masks", UNIT)
+        store_case(make_case(np.zeros(SHAPE, np.float32)), tmp_path / "0", UNIT)

@@ -104,7 +104,7 @@ def calibrate_model(
     steps = find_preset(settings.preset)
     learned = set(checkpoint.record.get("subjects", ()))
     names, subjects, moments, residuals = [], [], [], []
-    with open_scratch("calibrate") as folder:
+    with open_scratch("semcycle-calibrate") as folder:
         spool = ScanSpool(folder)
         for scan in scans:
             if scan.subject in learned and not settings.allow_learned:

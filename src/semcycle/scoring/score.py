@@ -95,7 +95,7 @@ def score_cases(
         ScoringError: There is no test case, none has a lesion, or a threshold's data cannot give one.
     """
     keys = {(run, preset): method for run, method in methods.items() for preset in presets}
-    with open_scratch("scores", folder) as scratch:
+    with open_scratch("maps-waiting", folder) as scratch:
         gathered = _Gathered(pictures)
         jobs = [(number, job) for number, job in enumerate(source.jobs)]
         for job, outcome in map_jobs(_make, (source.make, source.shared, scratch, code), jobs, workers):
@@ -148,7 +148,7 @@ def _make(
         case = make(common, what.what)
     if failures:
         return failures[0]
-    waiting, fitters = store_case(case, scratch / f"{number}.masks", code)
+    waiting, fitters = store_case(case, scratch / str(number), code)
     return _Outcome(waiting, fitters, draw_panel(case) if case.use == "test" else None)
 
 

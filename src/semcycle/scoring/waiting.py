@@ -8,6 +8,7 @@ code is known, and memory holds the cases that are being worked on.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,38 +43,35 @@ class WaitingCase:
 
     Attributes:
         facts: The case without arrays.
-        shape: Of the box.
-        path: The masks; scores and codes lie beside it.
+        path: Of its files without their endings.
         keys: Runs and presets, in the order of their scores.
         is_coded: Whether the code was known.
     """
 
     facts: ScoredCase
-    shape: tuple[int, ...]
     path: Path
     keys: tuple[Key, ...]
     is_coded: bool
 
     def masks(self) -> tuple[SliceMask, SliceMask]:
         """Brain and lesion ``(S, H, W)``."""
-        flags = np.fromfile(self.path, np.uint8).reshape(self.shape)
+        flags = np.load(_file(self.path, "masks"))
         return flags & 1 > 0, flags & 2 > 0
 
     def encode(self, ranges: Mapping[Key, CodedRange]) -> None:
         """Code the scores that wait for it."""
         if self.is_coded:
             return
-        values = np.fromfile(self._scores, np.float32).reshape(len(self.keys), -1)
+        values = np.load(_file(self.path, "scores"))
         codes = np.empty(values.shape, np.uint16)
         for row, key in enumerate(self.keys):
             each = ranges[key]
             codes[row] = each.code.encode(np.where(np.isnan(values[row]), each.lowest, values[row]))
-        _write(self._codes, codes)
+        _write(_file(self.path, "codes"), codes)
 
     def codes(self, key: Key) -> NDArray[np.uint16]:
         """Codes of a map in brain and lesion ``(N,)``; lesions outside the brain have that of the lowest score."""
-        size = self._codes.stat().st_size // 2 // len(self.keys)
-        return np.fromfile(self._codes, np.uint16, size, offset=2 * size * self.keys.index(key))
+        return np.array(np.load(_file(self.path, "codes"), mmap_mode="r")[self.keys.index(key)])
 
     def cutter(self, key: Key, code: ScoreCode, region: SliceMask) -> Callable[[float], SliceMask]:
         """Cuts a map at thresholds: ``(S, H, W)``, true where the score is at least that; nothing at NaN."""
@@ -86,21 +84,13 @@ class WaitingCase:
 
         return called
 
-    @property
-    def _scores(self) -> Path:
-        return self.path.with_suffix(".scores")
-
-    @property
-    def _codes(self) -> Path:
-        return self.path.with_suffix(".codes")
-
 
 def store_case(case: ScoredCase, path: Path, code: ScoreCode | None) -> tuple[WaitingCase, dict[Key, CodeFitter]]:
     """Put a case into files.
 
     Args:
         case: With its arrays.
-        path: For the masks.
+        path: Of its files, without their endings.
         code: Of all scores, if it is known.
 
     Returns:
@@ -115,8 +105,8 @@ def store_case(case: ScoredCase, path: Path, code: ScoreCode | None) -> tuple[Wa
     inside = brain[region]
     nothing = np.zeros(0, bool)
     facts = replace(case, brain=nothing, truth=nothing, maps={}, image=None, shown={})
-    waiting = WaitingCase(facts, brain.shape, path, tuple(case.maps), code is not None)
-    _write(path, brain + 2 * truth.astype(np.uint8))
+    waiting = WaitingCase(facts, path, tuple(case.maps), code is not None)
+    _write(_file(path, "masks"), brain + 2 * truth.astype(np.uint8))
     fitters: dict[Key, CodeFitter] = {}
     kind = np.float32 if code is None else np.uint16
     rows: NDArray[Any] = np.empty((len(case.maps), len(inside)), kind)
@@ -128,17 +118,22 @@ def store_case(case: ScoredCase, path: Path, code: ScoreCode | None) -> tuple[Wa
             rows[row] = np.where(inside, values, np.float32(np.nan))
         else:
             rows[row] = code.encode(np.where(inside, values, 0))
-    _write(waiting._scores if code is None else waiting._codes, rows)
+    _write(_file(path, "scores" if code is None else "codes"), rows)
     return waiting, fitters
 
 
+def _file(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.name}-{what}.npy")
+
+
 def _write(path: Path, array: NDArray[Any]) -> None:
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
     try:
-        content: Any = array.reshape(-1).view(np.uint8).data
-        path.write_bytes(content)  # numpy's tofile says nothing of a full disk
+        path.write_bytes(content.getbuffer())  # numpy's own writing says nothing of a full disk
     except OSError as error:
         msg = (
-            f"{path.parent}: expected room for {array.nbytes / 1e6:.0f} MB more of scores, got {error.strerror}; "
-            "free some, or choose another --out"
+            f"{path.parent.parent}: expected room for {array.nbytes / 1e6:.0f} MB more of scores, got "
+            f"{error.strerror}; free some, or choose another --out"
         )
         raise ScoringError(msg) from error

@@ -198,7 +198,7 @@ def _make_folder(source: str) -> Iterator[Path]:
     """A scratch folder whose path a script can name."""
     with ExitStack() as stack:
         with _explain_full_disk(source):
-            folder = stack.enter_context(open_scratch("spm"))
+            folder = stack.enter_context(open_scratch("semcycle-spm"))
         if not str(folder).isprintable():
             msg = f"{str(folder)!r}: expected a temporary folder without line breaks in its path; set TMPDIR to another"
             raise TissueError(msg)

@@ -170,7 +170,7 @@ def convert_series(series: Series, path: Path) -> Volume:
     Raises:
         DicomError: dcm2niix fails, makes several images, or puts them elsewhere than the tags say.
     """
-    with open_scratch("dicom") as folder:
+    with open_scratch("semcycle-dicom") as folder:
         source, made = folder / "dicom", folder / "nifti"
         source.mkdir()
         made.mkdir()
