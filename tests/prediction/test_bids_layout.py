@@ -48,6 +48,14 @@ def test_layouts(dataset, tmp_path):
     assert find_places(dataset / "sub-01", find_scans(dataset / "sub-01"), "auto").root == dataset
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"Name": 1e999}'])
+def test_a_damaged_description_is_refused_before_anything_is_predicted(dataset, content):
+    (dataset / "dataset_description.json").write_text(content)
+    with pytest.raises(LayoutError, match=r"dataset_description.json: expected a JSON object.*--layout flat"):
+        find_places(dataset, find_scans(dataset), "auto")
+    assert find_places(dataset, find_scans(dataset), "flat") is None
+
+
 def test_participants_are_chosen_by_label(dataset):
     scans = find_scans(dataset)
     for label in ("01", "sub-01"):
@@ -59,7 +67,7 @@ def test_participants_are_chosen_by_label(dataset):
 
 def test_each_image_has_its_sidecar_and_nothing_is_done_twice(dataset):
     scans, out = find_scans(dataset), dataset / "derivatives/semcycle"
-    places = BidsPlaces(dataset, scans)
+    places = BidsPlaces(dataset, scans, "x")
     settings, model = PredictSettings("literal", Threshold("given", 0.1, "given by the user")), load_checkpoint(MODEL)
     assert predict_files(scans, model, out, settings, place=places) == []
     describe_derivatives(out, places)

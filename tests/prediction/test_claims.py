@@ -1,5 +1,6 @@
 """A scan is done by one job: claims, those of dead processes, and several jobs in one folder."""
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from semcycle.prediction import claims
 from semcycle.prediction.claims import HOURS, claim_scan, sweep_claims
 from semcycle.prediction.folder import PredictSettings, predict_files
 from semcycle.training.calibration import Threshold
@@ -66,6 +68,18 @@ def test_the_claim_of_another_machine_holds_some_hours(tmp_path, hours, is_taken
     with claim_scan(tmp_path, "scan") as is_ours:
         assert is_ours == is_taken
     assert path.exists() != is_taken
+
+
+def test_where_there_are_no_locks_a_claim_of_this_machine_holds_too(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(claims.fcntl, "flock", refuse)
+    with claim_scan(tmp_path, "scan") as first, claim_scan(tmp_path, "scan") as second:
+        assert (first, second) == (True, False)
+    with claim_scan(tmp_path, "scan") as third:
+        assert third
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

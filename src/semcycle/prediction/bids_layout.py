@@ -14,15 +14,14 @@ it is and what made it. Tables, records and pages, for which BIDS has no place, 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semcycle.errors import LayoutError
-from semcycle.files import VERSION, write_bytes, write_json
+from semcycle.errors import LayoutError, error_line
+from semcycle.files import VERSION, read_json, write_bytes, write_json
 from semcycle.prediction.records import RUN, read_summary
 from semcycle.prediction.scans import BIDS, find_bids_root
 from semcycle.volume import scan_name
@@ -30,7 +29,7 @@ from semcycle.volume import scan_name
 _VERSION_OF_BIDS = "1.11.1"
 DERIVATIVES = "derivatives/semcycle"
 """Where the derivatives of a dataset stand when no folder is named."""
-_IGNORED = ("*_record.json", "*_findings.csv", "*.html", "*.png", "summary.csv", "failures.csv", "run.json", "*.lock")
+_IGNORED = ("*_record.json", "*_findings.csv", "*.html", "*.png", "summary.csv", "failures.csv", "run.json")
 """What stands at the top of the derivatives without a place in BIDS."""
 _ENDINGS = {
     "anomaly": "desc-anomaly_probseg",
@@ -55,10 +54,12 @@ class BidsPlaces:
     Attributes:
         root: The raw dataset.
         scans: Name -> file.
+        title: Name of the dataset.
     """
 
     root: Path
     scans: Mapping[str, Path]
+    title: str
 
     def __call__(self, name: str, what: str) -> str:
         """File of an image, relative to the derivatives.
@@ -85,7 +86,7 @@ def find_places(path: Path, scans: Mapping[str, Path], layout: str) -> BidsPlace
         layout: ``bids``, ``flat``, or ``auto``: ``bids`` for BIDS datasets whose scans have BIDS names.
 
     Raises:
-        LayoutError: ``bids`` is wanted of what is none.
+        LayoutError: ``bids`` is wanted of what is none, or the dataset's description is damaged.
     """
     root = find_bids_root(path) if path.is_dir() else None
     if layout == "flat" or (layout == "auto" and root is None):
@@ -93,7 +94,7 @@ def find_places(path: Path, scans: Mapping[str, Path], layout: str) -> BidsPlace
     if root is None:
         msg = f"{path}: expected a BIDS dataset for --layout bids, got no {BIDS} in it or above; use --layout flat"
         raise LayoutError(msg)
-    places = BidsPlaces(root, scans)
+    places = BidsPlaces(root, scans, _read_title(root / BIDS))
     if layout == "auto" and not all(_NAME.fullmatch(scan_name(file)) for file in scans.values()):
         return None
     files = [places(name, "anomaly") for name in scans]
@@ -131,7 +132,7 @@ def describe_derivatives(out: Path, places: BidsPlaces) -> None:
         out: Folder of the predictions, with its ``run.json``.
         places: Where images stand.
     """
-    run = json.loads((out / RUN).read_text(encoding="utf-8"))
+    run = read_json(out / RUN)
     inside = out.resolve().is_relative_to(places.root.resolve())
     write_json(out / BIDS, _describe_dataset(out, places, inside))
     write_bytes(out / ".bidsignore", ("\n".join(_IGNORED) + "\n").encode())
@@ -146,11 +147,20 @@ def describe_derivatives(out: Path, places: BidsPlaces) -> None:
                     write_json(out / file.replace(".nii.gz", ".json"), sidecar)
 
 
+def _read_title(path: Path) -> str:
+    """Name of a dataset, from its description; read before anything is predicted."""
+    try:
+        return str(read_json(path).get("Name", "a BIDS dataset"))
+    except (OSError, ValueError) as error:
+        reason = error_line(error)[:160]
+        msg = f"{path}: expected a JSON object, got a damaged file ({reason}); mend it, or use --layout flat"
+        raise LayoutError(msg) from error
+
+
 def _describe_dataset(out: Path, places: BidsPlaces, inside: bool) -> dict[str, Any]:
-    raw = json.loads((places.root / BIDS).read_text(encoding="utf-8"))
     up = "/".join([".."] * len(out.resolve().relative_to(places.root.resolve()).parts)) if inside else ""
     return {
-        "Name": f"semcycle on {raw.get('Name', 'a BIDS dataset')}",
+        "Name": f"semcycle on {places.title}",
         "BIDSVersion": _VERSION_OF_BIDS,
         "DatasetType": "derivative",
         "GeneratedBy": [

@@ -30,7 +30,8 @@ _SWEEP_S = 0.02
 def claim_scan(out: Path, name: str) -> Iterator[bool]:
     """Claim a scan for the time of the block.
 
-    A claim of a process that is dead, or of another machine and older than ``HOURS``, is taken over.
+    A claim of a process that is dead, or of another machine and older than ``HOURS``, is taken over. Where there are no
+    locks, any claim holds that long.
 
     Args:
         out: Folder of the predictions; made when missing.
@@ -86,7 +87,8 @@ def _open_claim(path: Path) -> BinaryIO | None:
     """A claim's file, open and locked; ``None`` where it is another's."""
     while True:
         claim = path.open("ab")
-        if not _lock(claim) or _is_anothers(path):
+        locked = _lock(claim)
+        if locked is False or _is_anothers(path, whose_is_known=locked is True):
             claim.close()
             return None
         if os.fstat(claim.fileno()).st_nlink:
@@ -94,23 +96,24 @@ def _open_claim(path: Path) -> BinaryIO | None:
         claim.close()  # its owner finished, and removed it, between opening and locking
 
 
-def _lock(claim: BinaryIO) -> bool:
+def _lock(claim: BinaryIO) -> bool | None:
+    """Whether the lock is ours; ``None`` where system or file system have no locks, and what the claim says decides."""
     if fcntl is None:
-        return True
+        return None
     try:
         fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: what the claim says decides
-        return True
+    except OSError:
+        return None
     return True
 
 
-def _is_anothers(path: Path) -> bool:
-    """Whether a claim that could be locked is of another machine and young; without locks, of any process and young."""
+def _is_anothers(path: Path, *, whose_is_known: bool) -> bool:
+    """Whether a young claim is of another machine, or, where no lock tells this machine's processes, of anybody."""
     try:
         age, content = time.time() - path.stat().st_mtime, path.read_text(encoding="utf-8")
         host = str(json.loads(content)["host"]) if content else ""
     except (OSError, ValueError, TypeError, KeyError):
         return False  # gone, or left half by a killed process
-    return bool(host) and age < HOURS * 3600 and (host != socket.gethostname() or fcntl is None)
+    return bool(host) and age < HOURS * 3600 and (host != socket.gethostname() or not whose_is_known)

@@ -72,6 +72,6 @@ def split_batch(batch: Batch, parts: int) -> list[Batch]:
     size = len(batch.x)
     edges = [size * part // min(parts, size) for part in range(min(parts, size) + 1)]
     return [
-        Batch(*(None if field is None else field[start:stop] for field in batch))  # type: ignore[arg-type]  # x is there
+        Batch(*(None if field is None else field[start:stop] for field in batch))  # type: ignore[arg-type]
         for start, stop in pairwise(edges)
     ]

@@ -91,7 +91,8 @@ def network_to_onnx(network: nn.Module, size: int) -> bytes:
         msg = "expected the package onnx to write networks with, found none; pip install 'semcycle[onnx]'"
         raise CheckpointError(msg)
     axes = {0: "batch"} | ({2: "height", 3: "width"} if hasattr(network, "multiple") else {})
-    plain = copy.deepcopy(network).cpu().float().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch leaves it out
+    plain = copy.deepcopy(network).cpu().float().eval()
+    plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stubs leave it out
     example = torch.zeros(2, channels_in(network), size, size)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         # torch calls this exporter outdated; the new one takes 5 s a network instead of 0.2 and another package
