@@ -221,6 +221,34 @@ def test_train_save_load_and_resume_to_the_same_bytes(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
+def test_a_second_network_learns_beside_the_first_and_the_score_is_their_mean(
+    pasted: SliceStore, cycle_run: Path, tmp_path: Path
+) -> None:
+    first = train(recipe(str(cycle_run), epochs=1), pasted, pasted.case_ids, tmp_path / "first")
+    other = recipe(str(first), epochs=1, kept=1).model_copy(update={"seed": 1})
+    second = train(other, pasted, pasted.case_ids, tmp_path / "second")
+    one, both = (load_checkpoint(run).method for run in (first, second))
+    assert isinstance(one, Refine)
+    assert isinstance(both, Refine)
+    for name, tensor in one.net.state_dict().items():
+        assert torch.equal(tensor, both.kept[0].state_dict()[name]), f"the first changed: {name}"
+    case = pasted.load(pasted.case_ids[0])
+    x, brain = np.asarray(case.image, np.float32), np.asarray(case.brain) > 0
+    alone, mean = (reconstruct_slices(method, x, brain).score for method in (one, both))
+    both.kept[0] = both.net  # now the new one, twice
+    new = reconstruct_slices(both, x, brain).score
+    assert alone is not None
+    assert mean is not None
+    assert new is not None
+    assert not np.allclose(alone, new)
+    np.testing.assert_allclose(mean, (alone + new) / 2, atol=1e-6)
+    assert both.networks == ("cycle.S", "cycle.G", "net", "kept.0")
+    for start, kept in ((cycle_run, 1), (first, 2), (second, 0)):
+        with pytest.raises(CheckpointError, match="kept"):
+            train(recipe(str(start), kept=kept), pasted, pasted.case_ids, tmp_path / f"wrong{kept}")
+
+
 def test_the_cycle_it_stands_on_must_have_the_recipes_settings(
     pasted: SliceStore, cycle_run: Path, tmp_path: Path
 ) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from semcycle.cli import app
 from semcycle.errors import StoreError
 from semcycle.store.paste import PasteSettings, paste_stores
 from semcycle.store.slice_store import CaseRecord, CaseSlices, SliceStore, voxel_size, write_case, write_manifest
@@ -76,3 +78,26 @@ def test_a_folder_in_use_and_an_unknown_case_are_refused(store: SliceStore, tmp_
         paste_stores([store], tmp_path / "new", PasteSettings(), cases=["nobody"])
     with pytest.raises(StoreError, match="empty folder"):
         paste_stores([store], store.folder, PasteSettings())
+
+
+def test_the_command_line_says_what_is_drawn_how_often(store: SliceStore, tmp_path: Path) -> None:
+    runner, out = CliRunner(), tmp_path / "spots"
+    words = ["paste", str(store.folder), "--copies", "3", "--set", "kinds=spots:2,dark:0", "--set", "healthy=0"]
+    assert runner.invoke(app, [*words, "--set", "rim=1", "--out", str(out)]).exit_code == 0
+    pasted = SliceStore(out)
+    assert pasted.settings["paste"]["drawing"]["kinds"] == {"spots": 2.0, "dark": 0.0}
+    assert all((pasted.load(case).anomaly == 1).any() for case in pasted.case_ids)
+    for wrong in (
+        "kinds=",
+        "kinds=spots",
+        "kinds=spots:-1,dark:2",
+        "kinds=spots:0",
+        "kinds=spots:nan",
+        "kinds=blobs:1",
+    ):
+        made = runner.invoke(
+            app, ["paste", str(store.folder), "--set", f"kinds={wrong}", "--out", str(tmp_path / "wrong")]
+        )
+        assert made.exit_code in (1, 2), wrong
+        assert "Traceback" not in made.output
+        assert not (tmp_path / "wrong").exists()

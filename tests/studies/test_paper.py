@@ -105,5 +105,12 @@ def test_seeds_and_unknown_rows(ball_store, tmp_path, monkeypatch):
         "cycle-continuous-seed-0",
         "cycle-continuous-seed-1",
     }
+    more = PaperSettings(cycle_seeds=2, rows=("cycle continuous", "AE"), precision="bf16-mixed")
+    run_paper(ball_store, None, tmp_path / "more", more, tmp_path / "split.json")
+    assert {path.name for path in (tmp_path / "more/runs").iterdir()} == {
+        "cycle-continuous-seed-0",
+        "cycle-continuous-seed-1",
+        "AE-seed-0",
+    }
     with pytest.raises(SemcycleError, match="expected rows of AE"):
         run_paper(ball_store, None, tmp_path / "out", PaperSettings(rows=("EA",)), tmp_path / "split.json")

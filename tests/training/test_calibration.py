@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import semcycle
 import semcycle.volume
+from semcycle.cli import app
+from semcycle.cohorts.base import Listing
 from semcycle.errors import (
     CheckpointError,
     GeometryError,
@@ -25,6 +28,7 @@ from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.scoring.calibrate import CalibrationSettings, calibrate_model
 from semcycle.scoring.healthy_scans import check_store, read_files, read_store
 from semcycle.scoring.scan_spool import ScanSpool
+from semcycle.store.prepare import prepare_store
 from semcycle.training import train
 from semcycle.training.calibration import Calibration, find_threshold
 from semcycle.training.checkpoint import export_checkpoint, load_checkpoint
@@ -55,6 +59,26 @@ def healthy_run(run, ball_store, tmp_path_factory):
         folder
     )
     return folder
+
+
+def test_predictions_are_centred_as_the_scans_of_the_calibration(run, ball_cases, tmp_path):
+    """A brain that lies aside: its slices are centred on it, as those of the store the model was calibrated on."""
+    settings = SMALL.model_copy(update={"centre": "brain"})
+    chosen = [case for case in ball_cases if case.case_id in ("h3", "l0")]
+    prepare_store(Listing(chosen), tmp_path / "store", settings, None, cohort="manifest")
+    words = ["calibrate", str(tmp_path / "store"), "--model", str(run), "--out", str(tmp_path / "centred")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    centred, before = load_checkpoint(tmp_path / "centred"), load_checkpoint(run)
+    assert (centred.preprocess.centre, before.preprocess.centre) == ("brain", "field")
+    assert centred.record == before.record
+    volume = semcycle.volume.load_volume(chosen[0].images["t2"])
+    padded = semcycle.volume.Volume(np.pad(volume.data, ((0, 7), (0, 5), (0, 0))), volume.affine)
+    whole, aside = (predict_volume(centred, each).anomaly_native() for each in (volume, padded))
+    np.testing.assert_allclose(aside[:-7, :-5], whole, atol=1e-5)
+    prepare_store(Listing(chosen), tmp_path / "field", SMALL, None, cohort="manifest")
+    words[1:2] = [str(tmp_path / "store"), str(tmp_path / "field")]
+    mixed = CliRunner().invoke(app, [*words[:-1], str(tmp_path / "mixed")])
+    assert "stores of one centre" in str(mixed.exception)
 
 
 def test_the_thresholds_are_passed_by_their_share_of_healthy_voxels(run, ball_store):

@@ -36,7 +36,7 @@ from semcycle.cli import (
 )
 from semcycle.cli.options import Version
 from semcycle.cli.running import Debug, Quiet, Verbose, run_app
-from semcycle.cli.settings import AugmentationCommand, PostProcessingCommand, PreprocessCommand
+from semcycle.cli.settings import AugmentationCommand, DrawingCommand, PostProcessingCommand, PreprocessCommand
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +54,7 @@ app.command()(demo.demo)
 app.add_typer(simulate.app, name="simulate")
 app.command(cls=PreprocessCommand)(prepare.prepare)
 app.command(cls=AugmentationCommand)(augment.augment)
-app.command()(paste.paste)
+app.command(cls=DrawingCommand)(paste.paste)
 app.command()(split.split)
 app.command()(train.train)
 app.command(cls=PostProcessingCommand)(score.score)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 from semcycle.cli.options import FilePattern
 from semcycle.cli.settings import Changes, read_presets
 from semcycle.console import out, progress_over
-from semcycle.errors import CheckpointError
+from semcycle.errors import CheckpointError, StoreError
 
 if TYPE_CHECKING:
     from semcycle.scoring.healthy_scans import HealthyScan
@@ -80,6 +81,7 @@ def calibrate(
     if folder:
         _check_copy(checkpoint.folder, folder)
     (preset,) = read_presets([checkpoint.preset if preset == "auto" else preset], changes)
+    checkpoint = _centre_as(healthy, checkpoint)
     scans, count = _list_scans(healthy, checkpoint, split_file, pattern, brain_mask)
     settings = CalibrationSettings(
         preset, alpha, max_false_components, grow_rate, min_ml, keep_prior=keep_prior, allow_learned=allow_learned
@@ -91,6 +93,21 @@ def calibrate(
         _copy_model(checkpoint.folder, folder)
     _print_cuts(calibrated.calibration)
     out.print(f"calibration: {calibrated.save(folder or checkpoint.folder)}")
+
+
+def _centre_as(paths: list[Path], checkpoint: Checkpoint) -> Checkpoint:
+    """The model with its slices centred as those of the stores are."""
+    from semcycle.store.slice_store import MANIFEST, SliceStore
+
+    centres = {path: SliceStore(path).preprocess.centre for path in paths if (path / MANIFEST).is_file()}
+    if len(set(centres.values())) > 1:
+        listed = ", ".join(f"{path} {centre}" for path, centre in centres.items())
+        msg = f"expected stores of one centre, got {listed}; prepare them alike"
+        raise StoreError(msg)
+    if not centres:
+        return checkpoint
+    (centre,) = set(centres.values())
+    return replace(checkpoint, preprocess=checkpoint.preprocess.model_copy(update={"centre": centre}))
 
 
 def _list_scans(

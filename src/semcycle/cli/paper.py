@@ -28,8 +28,17 @@ def paper(
         ),
     ] = None,
     healthy_cohort: Annotated[str, typer.Option(help="Its folder layout.")] = "ixi",
-    size: Annotated[str, typer.Option(help="Recipes: paper, or paper-small for two CPU cores.")] = "paper",
+    size: Annotated[
+        str, typer.Option(help="Recipes: paper, or paper-medium and paper-small for two CPU cores.")
+    ] = "paper",
     seeds: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Repetitions with the seeds 0, 1, ...")] = 1,
+    cycle_seeds: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_COUNT, help="Repetitions of the two rows of Table 1, where they are to be more."),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of training: 32-true, or bf16-mixed where the processor has units for it.")
+    ] = "32-true",
     rows: Annotated[list[str] | None, typer.Option("--row", help="Only these rows of the tables.")] = None,
     patience: Annotated[
         int,
@@ -75,7 +84,14 @@ def paper(
     )
     other = open_store(isles, second, stores / "second", settings, isles_maps, workers) if isles else None
     first = open_store(brats, "brats", stores / "brats", settings, maps, workers)
-    plan = PaperSettings(size=size, seeds=seeds, rows=tuple(rows or ()), patience=patience)
+    plan = PaperSettings(
+        size=size,
+        seeds=seeds,
+        cycle_seeds=cycle_seeds or 0,
+        precision=precision,
+        rows=tuple(rows or ()),
+        patience=patience,
+    )
     page = run_paper(first, other, folder, plan, split_file, source)
     out.print(f"tables: {folder}/table1.md, {folder}/table2.md")
     out.print(f"report: {page}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from semcycle.cli.options import Out, Processes, show_store
-from semcycle.cli.settings import read_settings
+from semcycle.cli.settings import Changes, read_settings
 from semcycle.config import MAX_COUNT, MAX_SEED
 from semcycle.console import progress_over
 
@@ -29,14 +29,19 @@ def paste(
     split_file: Annotated[Path | None, typer.Option("--split", help="Split file: only its training cases.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Same seed, same copies.")] = 0,
     tag: Annotated[str, typer.Option(help="Copies are called CASE_<tag>1 ...")] = "p",
+    changes: Changes = None,
     workers: Processes = 1,
 ) -> None:
     """Draw synthetic anomalies into varied copies of stores' cases: what the method refine learns from."""
+    from semcycle.store.anomalies.drawing import DrawingSettings
     from semcycle.store.paste import PasteSettings, paste_stores
     from semcycle.store.slice_store import SliceStore
     from semcycle.store.split import read_split
 
-    drawn = PasteSettings(strokes=str(strokes or ""), plaques=str(plaques or ""), leave_out=tuple(leave_out or ()))
+    drawing = read_settings(DrawingSettings(), changes)
+    drawn = PasteSettings(
+        drawing=drawing, strokes=str(strokes or ""), plaques=str(plaques or ""), leave_out=tuple(leave_out or ())
+    )
     settings = read_settings(drawn, None, copies=copies, seed=seed, tag=tag)
     opened = [SliceStore(store) for store in stores]
     cases = [case for store in opened for case in store.case_ids]

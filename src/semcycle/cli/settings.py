@@ -61,6 +61,12 @@ class AugmentationCommand(SettingsCommand):
     place = "semcycle.store.augment:AugmentationSettings"
 
 
+class DrawingCommand(SettingsCommand):
+    """A verb that draws anomalies."""
+
+    place = "semcycle.store.anomalies.drawing:DrawingSettings"
+
+
 class PostProcessingCommand(SettingsCommand):
     """A verb that makes anomaly maps."""
 

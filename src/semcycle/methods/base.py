@@ -174,7 +174,7 @@ class Method(nn.Module, ABC, Generic[C]):
     Settings: ClassVar[type[Config]]
     needs_tissue: ClassVar[bool] = False
     needs_anomaly: ClassVar[bool] = False
-    networks: ClassVar[tuple[str, ...]] = ()
+    networks: tuple[str, ...] = ()
 
     def __init__(self, settings: C) -> None:
         super().__init__()

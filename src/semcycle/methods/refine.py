@@ -20,8 +20,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from torch import Tensor, nn
 
 from semcycle.config import Beta, Config
 from semcycle.methods.base import Batch, Method, Player, Reconstructed, Reconstruction, Stage, Step
@@ -59,6 +59,14 @@ class RefineSettings(Config):
     """Adam's step size."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Adam's decay rates."""
+    kept: int = Field(0, ge=0, le=16)
+    """Networks that the recipe's ``start``, a refiner on the same cycle, has: they stay as they are, and the score is
+    the mean of the probabilities of all, the new one's included."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Newer than the first runs, so recorded where it is set: those keep their fingerprints."""
+        return {name: value for name, value in dump(self).items() if name != "kept" or value}
 
 
 class Refine(Method[RefineSettings]):
@@ -71,7 +79,7 @@ class Refine(Method[RefineSettings]):
     paper = "tan2022"
     Settings = RefineSettings
     needs_anomaly: ClassVar[bool] = True
-    networks = ("cycle.S", "cycle.G", "net")
+    networks: tuple[str, ...] = ("cycle.S", "cycle.G", "net")
 
     def __init__(self, settings: RefineSettings) -> None:
         super().__init__(settings)
@@ -80,20 +88,32 @@ class Refine(Method[RefineSettings]):
         self.cycle.requires_grad_(False)
         seen = sum(CHANNELS.get(name, 2 * settings.neighbours) for name in settings.inputs)
         self.net = UNet(seen, 1, settings.base, settings.norm)
+        self.kept = nn.ModuleList(UNet(seen, 1, settings.base, settings.norm) for _ in range(settings.kept))
+        self.kept.requires_grad_(False)
+        self.networks = (*type(self).networks, *(f"kept.{number}" for number in range(settings.kept)))
 
     def start_from(self, other: Method[Any]) -> None:
-        """Take S and G of a trained cycle, or everything of a trained refiner.
+        """Take S and G of a trained cycle, everything of a trained refiner, or its networks to keep.
 
         Raises:
             ValueError: It is neither, or one of other settings.
         """
         if isinstance(other, Refine) and _same_networks(other.settings, self.settings):
-            self.load_state_dict(other.state_dict())
-            return
-        if not isinstance(other, Cycle) or other.settings != self.settings.cycle:
+            own, given = self.settings.kept, other.settings.kept
+            if own == given:
+                self.load_state_dict(other.state_dict())
+                return
+            if own == given + 1:
+                self.cycle.load_state_dict(other.cycle.state_dict())
+                for mine, theirs in zip(self.kept, [*other.kept, other.net], strict=True):
+                    mine.load_state_dict(theirs.state_dict())
+                return
+            msg = f"expected method.kept {given} to train it further or {given + 1} to keep what it has, got {own}"
+            raise ValueError(msg)
+        if not isinstance(other, Cycle) or other.settings != self.settings.cycle or self.settings.kept:
             msg = (
-                "expected a model of method cycle with the settings in the recipe's method.cycle, or of method refine "
-                "with the recipe's networks, got another; copy its settings there"
+                "expected a model of method cycle with the settings in the recipe's method.cycle (and kept 0), or of "
+                "method refine with the recipe's networks, got another; copy its settings there"
             )
             raise ValueError(msg)
         self.cycle.S.load_state_dict(other.S.state_dict())
@@ -131,7 +151,7 @@ class Refine(Method[RefineSettings]):
         """The cycle's reconstruction and the refiner's score."""
         self.eval()
         reconstructed = self.cycle.reconstruct(batch.x, batch.brain)
-        return reconstructed._replace(score=self._logits(batch).sigmoid() * batch.brain)
+        return reconstructed._replace(score=self._probability(batch))
 
     @torch.no_grad()
     def reconstruct(self, x: ImageBatch, brain: MaskBatch) -> Reconstruction:
@@ -148,8 +168,7 @@ class Refine(Method[RefineSettings]):
         for start in range(0, len(shown), BATCH):
             part = shown[start : start + BATCH]
             batch, window = _crop_window(self._scan_batch(x, brain, reconstructed, part), self.net.multiple)
-            probability = self._logits(batch).float().sigmoid() * batch.brain
-            score[(part, *window)] = probability[:, 0].cpu().numpy()
+            score[(part, *window)] = self._probability(batch)[:, 0].cpu().numpy()
         return self.cycle.finish(x, brain, reconstructed)._replace(score=score)
 
     def _scan_batch(self, x: SliceArray, brain: SliceMask, reconstructed: Reconstructed, part: np.ndarray) -> Batch:
@@ -172,8 +191,15 @@ class Refine(Method[RefineSettings]):
         return Batch(tensor(x[part, None]), masks, None, masks, tensor(x[around]), height, None, frozen)
 
     def _logits(self, batch: Batch) -> Tensor:
+        """Of the network that learns."""
         logits: Tensor = self.net(self._inputs(batch))
         return logits
+
+    def _probability(self, batch: Batch) -> Tensor:
+        """Mean over the networks, 0 outside the brain: ``(B, 1, H, W)`` in [0, 1]."""
+        data = self._inputs(batch)
+        parts = [network(data).float().sigmoid() for network in (self.net, *self.kept)]
+        return torch.stack(parts).mean(dim=0) * batch.brain
 
     def _inputs(self, batch: Batch) -> Tensor:
         """The channels that the settings name, each of a spread of about 1."""

@@ -140,6 +140,7 @@ def calibrate_model(
         thresholds={name: thresholds for name, (thresholds, _) in rules.items()},
         masks={name: rule for name, (_, rule) in rules.items() if rule},
         health=health,
+        centre=checkpoint.preprocess.centre,
         largest_residual=round(max(residuals), 5),
         prior=priors.kept_hash(checkpoint.folder),
     )

@@ -21,7 +21,9 @@ from semcycle.studies.paper_facts import describe_experiment
 from semcycle.studies.paper_report import write_paper_report
 from semcycle.studies.paper_rows import BRATS, ISLES, PaperRow, choose_rows
 from semcycle.studies.paper_split import paper_split
+from semcycle.studies.paper_table import TABLE_1
 from semcycle.studies.running import run_scoring, run_training
+from semcycle.training.hardware import Hardware
 from semcycle.training.recipe import Recipe, load_recipe
 
 HELD_OUT = 0.1
@@ -32,9 +34,13 @@ class PaperSettings(Config):
     """How much of the experiment to run."""
 
     size: str = "paper"
-    """Folder of the recipes: ``paper``, or ``paper-small`` for two CPU cores."""
+    """Folder of the recipes: ``paper``, or ``paper-medium`` and ``paper-small`` for two CPU cores."""
     seeds: int = Field(1, ge=1, le=MAX_COUNT)
     """Repetitions, with the seeds 0, 1, ..."""
+    cycle_seeds: int = Field(0, ge=0, le=MAX_COUNT)
+    """Repetitions of the rows of Table 1, the cycle's two, where they are to be more; 0 as the others."""
+    precision: str = "32-true"
+    """Fabric's, for training; ``bf16-mixed`` is faster where the processor has units for it."""
     rows: tuple[str, ...] = ()
     """Names of the rows to run; all by default."""
     patience: int = Field(0, ge=0, le=MAX_COUNT)
@@ -108,15 +114,21 @@ def _train_rows(training: DataSet, out: Path, settings: PaperSettings) -> tuple[
     """Runs by name in the tables, and why the missing ones are missing."""
     runs: dict[str, Path] = {}
     reasons: dict[str, str] = {}
-    for seed in range(settings.seeds):
+    hardware = Hardware(precision=settings.precision)
+    most = max(settings.seeds, settings.cycle_seeds)
+    for seed in range(most):
         for row in choose_rows(settings.rows):
-            name = row.name if settings.seeds == 1 else f"{row.name} seed {seed}"
+            if seed >= (settings.cycle_seeds or settings.seeds if row.name in TABLE_1 else settings.seeds):
+                continue
+            name = row.name if most == 1 else f"{row.name} seed {seed}"
             folder = out / "runs" / name.replace(" ", "-")
             before = runs.get(name.replace(row.name, row.reuse)) if row.reuse else None
             err.print(f"{name} ({settings.size}/{row.recipe})")
             try:
                 recipe = _row_recipe(row, settings, seed)
-                runs[name] = run_training(recipe, training.store, training.cases, folder, resume=True, reuse=before)
+                runs[name] = run_training(
+                    recipe, training.store, training.cases, folder, resume=True, reuse=before, hardware=hardware
+                )
             except (SemcycleError, RuntimeError, MemoryError) as error:
                 reasons[name] = " ".join(str(error).split())[:300]
                 err.print(f"{name} failed: {reasons[name]}", style="red")

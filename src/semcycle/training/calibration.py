@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -149,6 +150,9 @@ class Calibration(Config):
     """Preset -> components of the healthy scans, for each mask rule; empty in files from before they were kept."""
     prior: str = ""
     """SHA-256 of the healthy prior the scores were made with; empty without."""
+    centre: Literal["field", "brain"] | None = None
+    """What the slices of the scans were centred on: the model's predictions are centred so too, whatever those it
+    learned from were. ``None`` in files from before it was kept."""
     largest_residual: float | None = None
     """Largest typical residual of the scans; a brain with a larger one is unlike them."""
 

@@ -30,7 +30,8 @@ class Checkpoint:
     Attributes:
         folder: Where it lies.
         recipe: What was trained.
-        preprocess: How scans have to be prepared for it.
+        preprocess: How scans have to be prepared for it: as those it learned from, and centred as those it was
+            calibrated on.
         record: The whole of ``run.json``: store hash, training cases and subjects, stages, versions, seconds.
         method: Networks with weights, in evaluation mode.
         calibration: Thresholds of ``semcycle calibrate``, if it was run.
@@ -129,7 +130,10 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     load_weights(method, folder / WEIGHTS)
     # measured (benchmarks/inference.py): 1.4 times as fast on a CPU
     method.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out
-    return Checkpoint(folder, recipe, preprocess, record, method.eval(), Calibration.load(folder))
+    calibration = Calibration.load(folder)
+    if calibration and calibration.centre:
+        preprocess = preprocess.model_copy(update={"centre": calibration.centre})
+    return Checkpoint(folder, recipe, preprocess, record, method.eval(), calibration)
 
 
 def _check_record(record: dict[str, Any]) -> None:

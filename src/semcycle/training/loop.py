@@ -232,12 +232,7 @@ def _start_from(method: Method[Any], model: str, store: SliceStore) -> None:
     """Give a method that stands on another one the trained networks of that."""
     other = load_checkpoint(find_model(model))
     given = PreprocessSettings.model_validate(store.settings["preprocess"])
-    differing = [
-        f"{name} {have}, not {want}"
-        for name, want in other.preprocess
-        if name != "slices" and (have := getattr(given, name)) != want
-    ]
-    if differing:
+    if differing := given.differences(other.preprocess):
         msg = (
             f"{store.folder}: expected a store prepared like that of {model}, got {'; '.join(differing)}; prepare it so"
         )

@@ -49,8 +49,18 @@ def move(
     return np.where(moved_masks[0], moved, np.float32(0)), moved_masks
 
 
-def change_contrast(image: SliceArray, brain: SliceMask, spacing: Spacing, rng: np.random.Generator) -> SliceArray:
-    """Gamma, brightness of fluid, bias and coil fields, blur in the slice; the brain's median stays where it was."""
+def change_contrast(
+    image: SliceArray, brain: SliceMask, spacing: Spacing, rng: np.random.Generator, *, coils: float
+) -> SliceArray:
+    """Gamma, brightness of fluid, bias and coil fields, blur in the slice; the brain's median stays where it was.
+
+    Args:
+        image: ``(S, H, W)`` in [0, 1].
+        brain: ``(S, H, W)``.
+        spacing: Voxel size in mm.
+        rng: Random numbers.
+        coils: Probability of a coil's field.
+    """
     median = float(np.median(image[brain]))
     varied = np.clip(image, 1e-6, 1) ** np.float32(np.exp(rng.uniform(-0.3, 0.3)))
     knee = 1.35 * float(np.median(varied[brain]))
@@ -60,7 +70,7 @@ def change_contrast(image: SliceArray, brain: SliceMask, spacing: Spacing, rng: 
         factors = [(side - 1) / (size - 1) for side, size in zip(grid.shape, image.shape, strict=True)]
         field = ndimage.affine_transform(grid, np.diag(factors), output_shape=image.shape, order=1)
         varied = varied * (1 + rng.uniform(0.3, 1) * field)
-    if rng.random() < 0.35:
+    if rng.random() < coils:
         varied = varied * coil_field(brain, spacing, rng)
     if rng.random() < 0.35:
         varied = ndimage.gaussian_filter(varied, (0, *[rng.uniform(0.5, 1.8) / spacing[1]] * 2))

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from scipy import ndimage
 
 from semcycle.config import Config
@@ -38,7 +38,7 @@ class DrawingSettings(Config):
     """What is drawn how often, and what counts as seen."""
 
     kinds: dict[LesionKind, float] = Field(default_factory=lambda: dict(FREQUENCIES))
-    """Relative frequencies of the kinds."""
+    """Relative frequencies of the kinds; on the command line ``tumour:0.2,spots:0.8``."""
     healthy: float = Field(0.15, ge=0, le=1)
     """Share of scans without any."""
     second: float = Field(0.35, ge=0, le=1)
@@ -51,6 +51,10 @@ class DrawingSettings(Config):
     """Filled less than ``half`` but more than this, or changed too little: uncertain, left out of the loss."""
     confounders: bool = True
     """Draw harmless things that look like lesions."""
+    rim: float = Field(0.25, ge=0, le=1)
+    """Share of scans with bits of eye or skin at the rim, where there are confounders."""
+    coils: float = Field(0.35, ge=0, le=1)
+    """Share of scans that are varied which have the field of a coil beside the head."""
     vary: bool = True
     """Change position, contrast, sharpness and slice thickness."""
     widen: float = Field(0.5, ge=0, le=1)
@@ -61,6 +65,20 @@ class DrawingSettings(Config):
     """Largest distance of slices."""
     slices: int = Field(56, ge=1, le=1000)
     """At most so many neighbouring slices a copy."""
+
+    @field_validator("kinds", mode="before")
+    @classmethod
+    def _read_kinds(cls, kinds: object) -> object:
+        """``tumour:0.2,spots:0.8`` as a mapping."""
+        return dict(pair.partition(":")[::2] for pair in kinds.split(",")) if isinstance(kinds, str) else kinds
+
+    @field_validator("kinds")
+    @classmethod
+    def _sum_kinds(cls, kinds: dict[LesionKind, float]) -> dict[LesionKind, float]:
+        if min(kinds.values(), default=0) < 0 or not 0 < sum(kinds.values()) < float("inf"):
+            msg = "expected frequencies of 0 or more, and one of them above 0"
+            raise ValueError(msg)
+        return kinds
 
 
 @dataclass(frozen=True)
@@ -116,8 +134,8 @@ def draw_anomalies(
     image = np.asarray(image, np.float32)
     if how.vary:
         image, (brain, lesion) = move(image, [brain, lesion], spacing, rng, widen=how.widen)
-        image = change_contrast(image, brain, spacing, rng)
-    if how.confounders and rng.random() < 0.25:
+        image = change_contrast(image, brain, spacing, rng, coils=how.coils)
+    if how.confounders and rng.random() < how.rim:
         image, brain = add_rim(image, brain, spacing, rng)
     reach = [2 * max(1, round(6 / step)) + 1 for step in spacing]
     avoid = ndimage.maximum_filter(lesion, size=reach) if lesion.any() else lesion.copy()
