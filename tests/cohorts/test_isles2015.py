@@ -33,7 +33,9 @@ def test_modalities_and_labels_are_found_by_their_folders(tmp_path):
     assert first.brain_mask is None
 
 
-@pytest.mark.parametrize("folder", ["Training", "SISS2015_Training"])
+@pytest.mark.parametrize(
+    "folder", ["Training", "SISS2015_Training", "SISS2015_Training/SISS2015/Training", "ISLES_2015/ISLES_2015/SISS/a"]
+)
 def test_the_folder_above_the_training_cases_may_be_given(tmp_path, folder):
     put(tmp_path / folder, 3, T2, OT)
     put(tmp_path / "Testing", 4, T2)
@@ -72,3 +74,20 @@ def test_a_folder_without_cases_says_what_is_expected(tmp_path):
     (tmp_path / "1" / "T2").mkdir(parents=True)
     with pytest.raises(LayoutError, match=r"expected <n>/VSD.Brain.*give the folder"):
         Isles2015().find_cases(tmp_path)
+
+
+def test_of_a_whole_archive_only_the_training_cases_of_siss_are_taken(tmp_path):
+    Isles2015().write_example(tmp_path, cases=3)
+    put(tmp_path / "ISLES2015" / "ISLES2015_SPES" / "train", 1, T2, ".XX.O.MR_TTP", OT)
+    put(tmp_path / ".trash", 7, T2, OT)
+    listing = Isles2015().find_cases(tmp_path)
+    assert [case.case_id for case in listing.cases] == ["siss01", "siss02", "siss03"]
+    assert listing.failures == []
+    assert {"".join(case.images["t2"].suffixes[-1:]) for case in listing.cases} == {".nii", ".gz"}
+
+
+def test_test_cases_alone_are_failures_that_say_so(tmp_path):
+    put(tmp_path / "SISS2015_Testing", 1, T2)
+    listing = Isles2015().find_cases(tmp_path)
+    assert listing.cases == []
+    assert "testing cases have none" in listing.failures[0].reason

@@ -42,6 +42,14 @@ def test_mask_keeps_lesion_slices_and_hides_the_lesion(ball_store, tmp_path):
     assert (packed.valid[z, 0, rows[0] - 2] == 1).all()
 
 
+def test_every_second_slice_of_those_that_are_left(ball_store, tmp_path):
+    whole = {case: pack_slices(ball_store, [case], SliceSettings(), tmp_path / case).image for case in ("h0", "l0")}
+    half = pack_slices(ball_store, ["h0", "l0"], SliceSettings(every=2), tmp_path / "half")
+    np.testing.assert_array_equal(half.image, np.concatenate([image[::2] for image in whole.values()]))
+    assert "every" not in SliceSettings().model_dump()
+    assert SliceSettings(every=2).model_dump()["every"] == 2
+
+
 def test_flagged_cases_can_be_left_out(ball_store, monkeypatch):
     summary = ball_store.summary
     monkeypatch.setattr(ball_store, "summary", lambda case: summary(case) | {"flags": ["bad"] if case == "h1" else []})

@@ -7,10 +7,15 @@ moved to Zenodo ([maier2017] has the record). Copies elsewhere quote CC BY 4.0; 
 
 **Reference**: [maier2017]. The paper [li2021] calls these 28 cases acute; they are sub-acute (A26).
 
-Layout, ``<root>`` or ``<root>/Training`` or ``<root>/SISS2015_Training``::
+Layout, at ``<root>`` or up to four folders below it (``SISS2015_Training/<n>``, ``SISS2015/Training/<n>``,
+``ISLES2015/ISLES2015_SISS/training_<n>``, as public scripts and lists of the archive have it; the archive itself was
+never at hand, so that voxel types, orientation and headers are not tried)::
 
-    <root>/<n>/VSD.Brain.XX.O.MR_T2.<id>/VSD.Brain.XX.O.MR_T2.<id>.nii[.gz]     likewise MR_T1, MR_Flair, MR_DWI
-    <root>/<n>/VSD.Brain_3more.XX.O.OT.<id>/VSD.Brain_3more.XX.O.OT.<id>.nii[.gz]    lesion; digits before "more" vary
+    <n>/VSD.Brain.XX.O.MR_T2.<id>/VSD.Brain.XX.O.MR_T2.<id>.nii[.gz]     likewise MR_T1, MR_Flair, MR_DWI
+    <n>/VSD.Brain_3more.XX.O.OT.<id>/VSD.Brain_3more.XX.O.OT.<id>.nii[.gz]    lesion; "_3more" varies or is missing
+
+Beside them lie what is no SISS training case: SPES (with perfusion maps), test cases (no folder of them has labels),
+``__MACOSX`` and hidden files.
 """
 
 from __future__ import annotations
@@ -22,7 +27,10 @@ from semcycle.cohorts.base import Case, Listing
 from semcycle.errors import Failure, LayoutError
 
 _MODALITIES = ("t2", "t1", "flair", "dwi")
-TRAINING = ("Training", "SISS2015_Training")
+DEPTH = 4
+"""Folders between the root and the numbered cases, at most."""
+_PERFUSION = frozenset({"cbf", "cbv", "ttp", "tmax", "t1c"})
+"""Images of SPES, the other half of the challenge, which has T2 images too."""
 _KIND = re.compile(r"VSD\.Brain.*\.(?:MR_(\w+)|(OT))(?:\..*)?", re.IGNORECASE)
 
 
@@ -41,13 +49,12 @@ class Isles2015:
         if not root.is_dir():
             msg = f"{root}: expected an ISLES 2015 folder, found none; check the path"
             raise LayoutError(msg)
-        folders = next(
-            (inside for place in (root, *(root / name for name in TRAINING)) if (inside := _folders(place))), []
-        )
+        folders = _training_folders(root)
         if not folders:
             msg = (
-                f"{root}: expected <n>/VSD.Brain.XX.O.MR_T2.<id>/*.nii below it or below Training, found no such case; "
-                "give the folder that holds the numbered cases"
+                f"{root}: expected <n>/VSD.Brain.XX.O.MR_T2.<id>/*.nii at most {DEPTH} folders below it, beside labels "
+                "VSD.Brain_3more.XX.O.OT.<id> in one of them, found no such case; give the folder that holds the "
+                "numbered training cases"
             )
             raise LayoutError(msg)
         outcomes: list[Case | Failure] = []
@@ -64,18 +71,43 @@ class Isles2015:
         return Listing.sort(outcomes)
 
     def write_example(self, root: Path, *, cases: int = 2, seed: int = 0) -> None:
-        """Write small balls with a lesion as training cases."""
+        """Write small balls with a lesion as training cases, as deep and amid as much else as in the archive."""
         from semcycle.cohorts.example import write_ball
 
+        base = root / "ISLES2015" / "ISLES2015_SISS"
         for number in range(1, cases + 1):
-            t2, truth = (f"VSD.Brain{kind}.{70000 + number}" for kind in (".XX.O.MR_T2", "_3more.XX.O.OT"))
-            folder = root / str(number)
-            write_ball(folder / t2 / f"{t2}.nii", folder / truth / f"{truth}.nii", seed=seed + number)
+            label = ".XX.O.OT" if number == 1 else f"_{number}more.XX.O.OT"
+            t2, truth = (f"VSD.Brain{kind}.{70610 + 6 * number}" for kind in (".XX.O.MR_T2", label))
+            folder, ending = base / f"training_{number}", ".nii" if number % 2 else ".nii.gz"
+            write_ball(folder / t2 / f"{t2}{ending}", folder / truth / f"{truth}{ending}", seed=seed + number)
+            shadow = root / "__MACOSX" / folder.relative_to(root) / t2
+            shadow.mkdir(parents=True)
+            (shadow / f"._{t2}{ending}").write_bytes(b"\0\5\x16\7")
+        for other in (
+            "ISLES2015_SISS_Testing/1/VSD.Brain.XX.O.MR_T2.70900",
+            "ISLES2015_SPES/1/VSD.Brain.XX.O.MR_CBF.71",
+        ):
+            (root / "ISLES2015" / other).mkdir(parents=True)
+        (base / ".DS_Store").touch()
 
 
-def _folders(place: Path) -> list[Path]:
-    """Folders that hold ``VSD.Brain...`` folders."""
-    return sorted({path.parent for path in place.glob("*/VSD.*") if path.is_dir() and _KIND.fullmatch(path.name)})
+def _training_folders(root: Path) -> list[Path]:
+    """Folders that hold ``VSD.Brain...`` folders, of every place where one of them has labels; nothing of SPES."""
+    places: dict[Path, list[Path]] = {}
+    for depth in range(1, DEPTH + 2):
+        for folder in sorted({path.parent for path in root.glob("*/" * depth + "VSD.*") if path.is_dir()}):
+            inside = folder.relative_to(root).parts
+            if any(part == "__MACOSX" or part.startswith(".") for part in inside):
+                continue
+            kinds = {(kind[1] or kind[2]).lower() for path in folder.iterdir() if (kind := _KIND.fullmatch(path.name))}
+            if kinds and not kinds & _PERFUSION:
+                places.setdefault(folder.parent, []).append(folder)
+    labelled = [folders for folders in places.values() if any(map(_has_labels, folders))]
+    return [folder for folders in labelled or list(places.values()) for folder in folders]
+
+
+def _has_labels(folder: Path) -> bool:
+    return any((kind := _KIND.fullmatch(path.name)) and kind[2] for path in folder.iterdir())
 
 
 def _find(folder: Path) -> dict[str, list[Path]]:

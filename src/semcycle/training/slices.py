@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from semcycle.config import Config
 from semcycle.errors import StoreError
@@ -39,6 +39,13 @@ class SliceSettings(Config):
     """Leave out cases whose tissue maps the store flags as implausible."""
     context: int = Field(0, ge=0, le=32)
     """Neighbouring slices on either side that come with every slice."""
+    every: int = Field(1, ge=1, le=1000)
+    """Of the slices that these settings leave of a case, every n-th: neighbours 1 mm apart hardly differ."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Newer than the first runs, so recorded where it is set: those keep their fingerprints."""
+        return {name: value for name, value in dump(self).items() if name != "every" or value > 1}
 
 
 class SliceSet(NamedTuple):
@@ -275,7 +282,7 @@ def _choose(case: CaseSlices, settings: SliceSettings) -> NDArray[np.intp]:
     wanted = case.brain.mean(axis=(1, 2)) >= settings.min_brain
     if settings.lesions == "drop":
         wanted &= ~_near(case.slice_index, case.slice_index[case.lesion_voxels > 0], settings.slice_margin)
-    return np.flatnonzero(wanted)
+    return np.flatnonzero(wanted)[:: settings.every]
 
 
 def _near(index: NDArray[np.int32], marked: NDArray[np.int32], margin: int) -> NDArray[np.bool_]:
