@@ -1,5 +1,8 @@
 """What every cohort promises, whichever it is."""
 
+import gzip
+import shutil
+
 import pytest
 
 from semcycle.cohorts import COHORTS, get_cohort
@@ -83,3 +86,38 @@ def test_documentation_names_licence_and_reference(name):
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(LayoutError, match="did you mean 'brats'"):
         get_cohort("bratz")
+
+
+def test_a_file_that_was_not_fetched_is_not_left_out(example, tmp_path):
+    cohort, made = example
+    root = shutil.copytree(made, tmp_path / "root")
+    case = cohort.find_cases(root).cases[-1]
+    for file in (case.images["t2"], case.lesion):
+        if file is None:
+            continue
+        content = file.read_bytes()
+        file.unlink()
+        file.symlink_to(tmp_path / "nothing")
+        listing = cohort.find_cases(root)
+        again = [other for other in listing.cases if other.case_id == case.case_id]
+        assert again == [case] or case.case_id in [failure.case_id for failure in listing.failures]
+        file.unlink()
+        file.write_bytes(content)
+
+
+def test_two_images_of_one_name_are_a_failure_unless_they_are_equal(example, tmp_path):
+    cohort, made = example
+    root = shutil.copytree(made, tmp_path / "root")
+    cases = cohort.find_cases(root).cases
+    file = cases[0].images["t2"]
+    if cohort in [COHORTS[name] for name in ("manifest", "phantom", "brainweb")]:
+        pytest.skip("names its files, or writes them itself")
+    packed = file.name.endswith(".gz")
+    twin = file.with_suffix("") if packed else file.with_name(f"{file.name}.gz")
+    content = gzip.decompress(file.read_bytes()) if packed else file.read_bytes()
+    twin.write_bytes(content if packed else gzip.compress(content))
+    assert [case.case_id for case in cohort.find_cases(root).cases] == [case.case_id for case in cases]
+    twin.write_bytes(content[:-1] + b"x" if packed else gzip.compress(content[:-1] + b"x"))
+    listing = cohort.find_cases(root)
+    assert [case.case_id for case in listing.cases] == [case.case_id for case in cases[1:]]
+    assert file.with_suffix("").name in listing.failures[0].reason or file.name in listing.failures[0].reason

@@ -15,6 +15,7 @@ from semcycle.errors import GeometryError, VolumeError
 from semcycle.volume import (
     from_ras,
     is_scan,
+    labels_inside,
     load_like,
     load_mask,
     load_volume,
@@ -250,6 +251,21 @@ def test_an_unknown_orientation_is_a_doubt(tmp_path, data):
     assert "no orientation" in load_volume(_claim(tmp_path / "a.nii", data, qform_code=0, sform_code=0)).warnings[0]
 
 
+@pytest.mark.parametrize("form", [nib.AnalyzeImage, nib.Spm99AnalyzeImage, nib.MGHImage])
+def test_formats_without_an_orientation_are_a_doubt(tmp_path, data, form):
+    affine = np.diag([-2.0, 3.0, 4.0, 1.0])
+    affine[:3, 3] = 10, 20, 30
+    image = form(data, affine)
+    path = tmp_path / ("a.mgh" if form is nib.MGHImage else "a.img")
+    nib.save(image, path)
+    assert bool(load_volume(path).warnings) == (form is nib.AnalyzeImage)  # SPM's .mat and MGH's header have it
+    if form is nib.MGHImage:
+        content = path.read_bytes()
+        path.write_bytes(content[:28] + b"\0\0" + content[30:])  # goodRASFlag
+    path.with_suffix(".mat").unlink(missing_ok=True)
+    assert "no orientation" in load_volume(path).warnings[0]
+
+
 def test_voxel_sizes_that_disagree_with_the_affine_are_a_doubt(tmp_path, data):
     path = _claim(tmp_path / "a.nii", data, pixdim=[1, 2, 1, 1, 1, 1, 1, 1], qform_code=0, sform_code=1)
     assert "2 x 1 x 1 mm" in load_volume(path).warnings[0]
@@ -299,3 +315,27 @@ def test_a_mask_that_is_no_mask_is_refused_by_name(tmp_path, data, make):
         VolumeError, match=r"m\.nii: expected a brain mask of 0 outside and 1 \(or labels\) inside, got"
     ):
         load_mask(tmp_path / "m.nii", scan, "brain mask")
+
+
+def soft_ball(factor=1.0):
+    """0 outside, 1 inside, and what lies between, times a factor."""
+    grid = np.stack(np.indices((30, 30, 24))) - np.array([15, 15, 12])[:, None, None, None]
+    return np.rint(np.clip(10.5 - np.sqrt((grid**2).sum(0)), 0, 4) / 4 * factor).astype(np.float32)
+
+
+@pytest.mark.parametrize("factor", [100, 255, 1000])
+def test_a_soft_mask_of_whole_numbers_is_refused(tmp_path, factor):
+    like = make_volume(soft_ball(100), np.eye(4))
+    save_volume(tmp_path / "m.nii", soft_ball(factor).astype(np.int16), like)
+    with pytest.raises(VolumeError, match="m.nii.*fade towards 0"):
+        load_mask(tmp_path / "m.nii", like)
+
+
+def test_labels_are_masks(tmp_path):
+    ball = soft_ball(4) > 2
+    random = np.random.default_rng(0)
+    blocks = np.kron(random.integers(1, 60, (10, 10, 8)), np.ones((3, 3, 3)))
+    pieces = np.indices(ball.shape).sum(0) // 6 + 1
+    shells = np.clip(soft_ball(4), 0, 3)  # CSF, GM, WM
+    for labels in (ball, ball * 255, ball * blocks, ball * pieces, ball * (70 - pieces), shells):
+        assert (labels_inside(labels.astype(np.float32), "m", "mask") == (labels > 0)).all()

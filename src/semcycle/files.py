@@ -14,6 +14,7 @@ import secrets
 import shutil
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from importlib.metadata import version
@@ -256,3 +257,33 @@ def file_hash(path: Path) -> str:
 def object_hash(content: Any) -> str:
     """SHA-256 of a JSON-able object, independent of key order, as hex."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def walk_files(root: Path) -> Iterator[Path]:
+    """Files below a folder, links to nothing too; each folder once, links to folders last, hidden ones not at all.
+
+    Args:
+        root: The folder.
+
+    Yields:
+        Files by folder; of a folder below it that cannot be read the folder itself.
+    """
+    folders, links, seen = deque([root]), deque[Path](), set[Path]()
+    while folders or links:
+        folder = folders.popleft() if folders else links.popleft()
+        if folder.resolve() in seen:
+            continue
+        seen.add(folder.resolve())
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError:
+            if folder != root:
+                yield folder
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(entry)
+            else:
+                yield entry

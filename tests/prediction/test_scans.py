@@ -193,3 +193,10 @@ def test_a_pair_is_done_again_when_either_file_changed(tmp_path, given, other):
     assert predict() != first
     image = nib.load(tmp_path / "out/x_anomaly.nii.gz")
     np.testing.assert_allclose(image.affine, moved)
+
+
+def test_links_to_folders_that_are_not_here_fail_by_name(tmp_path):
+    root = touch(tmp_path / "scans", "a/T2.nii.gz")
+    for name in ("b", "README", "notes.txt"):
+        (root / name).symlink_to(tmp_path / "nowhere")
+    assert listed(root) == {"T2": "a/T2.nii.gz", "b": "b"}

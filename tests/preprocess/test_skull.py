@@ -13,12 +13,14 @@ from semcycle.prediction.scans import find_mask
 from semcycle.preprocess import hd_bet, skull
 from semcycle.preprocess.brain_mask import (
     black_level,
+    check_fit,
     check_mask,
     find_background,
     looks_stripped,
     skull_share,
     stripped_brain_mask,
 )
+from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
 from semcycle.preprocess.skull import strip_skull
 from semcycle.volume import from_ras, load_volume, make_volume, to_ras
 
@@ -180,7 +182,7 @@ def test_black_is_where_the_scan_has_it():
 
     def black(values, stripped=True):
         scan = make_volume(values, volume.affine)
-        return black_level(scan, brain, find_background(scan), stripped=stripped)
+        return black_level(scan, brain, find_background(scan), stripped=stripped)[0]
 
     assert black(data) == 0
     assert black(data - 1024) == black(data - 1024, stripped=False) == -1024  # an offset moves black along
@@ -190,3 +192,48 @@ def test_black_is_where_the_scan_has_it():
     for stripped in (True, False):
         with pytest.raises(BrainMaskError, match="z-scored"):
             black(z_scored, stripped=stripped)
+
+
+def test_an_offset_that_may_be_padding_is_a_doubt():
+    volume, brain = head()
+    data = np.where(ndimage.binary_erosion(brain), volume.data, 60 * brain)
+
+    def doubts(values):
+        scan = make_volume(values, volume.affine)
+        return black_level(scan, brain, find_background(scan), stripped=True)
+
+    assert doubts(np.where(brain, data, -1024)) == (0, [])  # no brain is so evenly bright above black
+    black, remarks = doubts(np.where(brain, data, -100))
+    assert black == 0
+    assert "-100 was taken for padding" in remarks[0]
+    standardised = (data - 0.9 * data.mean()) / data.std()
+    level = float(standardised[0, 0, 0])
+    assert level < 0 < np.percentile(standardised[brain], 0.1)
+    assert doubts(standardised) == (pytest.approx(level), [])  # no tool pads with such a number
+    with pytest.raises(BrainMaskError, match="inverted"):
+        doubts(np.where(brain, data, 4000))
+
+
+@pytest.mark.parametrize("skull", [False, True])
+def test_a_scan_standardised_within_a_mask_is_refused_before_its_skull_is_stripped(skull, monkeypatch):
+    volume, brain = head()
+    monkeypatch.setattr("semcycle.preprocess.pipeline.strip_skull", lambda volume, how: pytest.fail("stripped"))
+    inside = volume.data > 30 if skull else brain
+    values = volume.data[inside]
+    data = np.where(inside, (volume.data - np.median(values)) / values.std(), 0)
+    with pytest.raises(BrainMaskError, match="z-scored"):
+        preprocess(make_volume(data, volume.affine), PreprocessSettings())
+
+
+def test_a_mask_of_another_scan_is_a_doubt_or_refused():
+    volume, brain = head()
+    stripped = make_volume(np.where(brain, volume.data, 0), volume.affine)
+    background = find_background(stripped)
+    assert check_fit(brain, stripped, background) == []
+    assert check_fit(ndimage.binary_erosion(brain), stripped, background) == []
+    half = brain & (np.indices(brain.shape)[0] < 50)
+    assert "not where the stripped scan has voxels: Dice 0.6" in check_fit(half, stripped, background)[0]
+    for wrong in (~brain, np.ones_like(brain)):
+        with pytest.raises(BrainMaskError, match="% is background: inverted"):
+            check_fit(wrong, stripped, background)
+    assert check_fit(half, volume, find_background(volume)) == []  # a head tells nothing about its brain

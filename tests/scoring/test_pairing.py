@@ -62,6 +62,29 @@ def test_the_longest_name_wins(tmp_path):
     assert cases == {"a": "a-x.nii.gz", "a_1": "a_1-x.nii.gz", "a1": "a1-x.nii.gz"}
 
 
+def test_a_file_of_another_patient_or_session_is_not_taken(tmp_path):
+    truth = touch(tmp_path / "truth", "pat1_seg.nii.gz", "pat2_seg.nii.gz", "sub-3_seg.nii.gz")
+    maps = touch(tmp_path / "maps", "pat1.nii.gz", "pat2.nii.gz", "sub-3_ses-2.nii.gz")
+    brain = touch(tmp_path / "brain", "pat1_2_mask.nii.gz", "pat1_left_mask.nii.gz", "pat2_hdbet_mask.nii.gz")
+    found = pair_folders({"m": maps}, truth, brain)
+    assert [(case.case, case.brain.name) for case in found.cases] == [("pat2", "pat2_hdbet_mask.nii.gz")]
+    reasons = {failure.case_id: failure.reason for failure in found.failures}
+    assert "expected a brain of this case" in reasons["pat1"]
+    assert "expected a prediction of this case" in reasons["sub-3"]
+    assert "expected a truth of case sub-3_ses-2" in reasons["sub-3_ses-2"]
+
+
+def test_linked_folders_are_searched_and_links_to_nothing_fail_by_name(tmp_path):
+    truth = touch(tmp_path / "truth", "a/a_seg.nii.gz", ".git/annex/objects/key.nii.gz")
+    (truth / "b").symlink_to(touch(tmp_path / "elsewhere", "b_seg.nii.gz"))
+    (truth / "c_seg.nii.gz").symlink_to(tmp_path / "nothing.nii.gz")
+    maps = touch(tmp_path / "maps", "a.nii.gz", "b.nii.gz", "c.nii.gz")
+    found = pair_folders({"m": maps}, truth)
+    assert [case.case for case in found.cases] == ["a", "b", "c"]
+    assert not found.failures
+    assert [case.case for case in pair_folders({"m": maps}, truth / "*_seg.nii.gz").cases] == ["c"]
+
+
 def test_one_file_each_is_one_case(tmp_path):
     touch(tmp_path, "map.nii.gz", "lesions_of_patient.nii.gz", "head.nii.gz")
     found = pair_folders(

@@ -3,7 +3,9 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -90,6 +92,23 @@ def test_a_changed_source_is_prepared_again(tmp_path):
     write_case(tmp_path, "a", seed=5)
     prepare_store(Listing([case]), tmp_path / "store", SMALL, None, cohort="manifest")
     assert SliceStore(tmp_path / "store").hash != before
+
+
+def test_a_pair_whose_other_file_changed_is_prepared_again(tmp_path):
+    case = write_case(tmp_path, "a")
+    image = nib.load(case.images["t2"])
+    data, affine = np.asarray(image.dataobj), image.affine
+    nib.save(nib.Nifti1Pair(data, affine), tmp_path / "pair.img")
+    for named, half in (("pair.img", "header"), ("pair.hdr", "voxels")):
+        pair = replace(case, images={"t2": tmp_path / named}, lesion=None)
+        prepare_store(Listing([pair]), tmp_path / half, SMALL, None, cohort="manifest")
+        before = SliceStore(tmp_path / half).hash
+        affine, data = affine @ np.diag([1.05, 1.05, 1.05, 1]), data + 100 * (data > data.mean())
+        nib.save(nib.Nifti1Pair(data, image.affine), tmp_path / "pair.img")
+        if half == "header":
+            nib.save(nib.Nifti1Pair(np.asarray(image.dataobj), affine), tmp_path / "pair.img")
+        prepare_store(Listing([pair]), tmp_path / half, SMALL, None, cohort="manifest")
+        assert SliceStore(tmp_path / half).hash != before
 
 
 def test_other_settings_are_refused_and_named(ball_cases, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +42,28 @@ def files_of_case(case: Case) -> tuple[Path, ...]:
     return (*case.images.values(), *masks, *case.tissue.values())
 
 
+def is_listed(path: Path) -> bool:
+    """Whether a folder holds a file of that name, be it a link to a file that was not fetched: reading it fails."""
+    return path.is_file() or path.is_symlink()
+
+
+def _check_twins(case: Case) -> Case | Failure:
+    """The case, unless one of its files stands there with and without ``.gz``, and the two differ."""
+    for file in files_of_case(case):
+        packed = file if file.name.endswith(".gz") else file.with_name(f"{file.name}.gz")
+        plain = packed.with_suffix("")
+        if not (packed.is_file() and plain.is_file()):
+            continue
+        try:
+            same = gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+        except (OSError, EOFError, zlib.error):
+            same = False
+        if not same:
+            reason = f"{packed}: expected one image, got another as {plain.name}; remove one"
+            return Failure(case.case_id, reason, files_of_case(case))
+    return case
+
+
 @dataclass(frozen=True)
 class Listing:
     """What was found in a cohort's folder.
@@ -54,8 +78,9 @@ class Listing:
 
     @classmethod
     def sort(cls, outcomes: Iterable[Case | Failure]) -> Listing:
-        """Cases and failures apart, each by name."""
-        outcomes = sorted(outcomes, key=lambda outcome: outcome.case_id)
+        """Cases and failures apart, each by name; a case whose files have twins of other content is a failure."""
+        outcomes = [_check_twins(outcome) if isinstance(outcome, Case) else outcome for outcome in outcomes]
+        outcomes.sort(key=lambda outcome: outcome.case_id)
         cases = [outcome for outcome in outcomes if isinstance(outcome, Case)]
         return cls(cases, [outcome for outcome in outcomes if isinstance(outcome, Failure)])
 

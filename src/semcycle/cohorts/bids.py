@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from semcycle.cohorts.base import Case, Listing
+from semcycle.cohorts.base import Case, Listing, is_listed
 from semcycle.errors import Failure, LayoutError
 from semcycle.files import write_bytes
 from semcycle.spreadsheet import read_rows
@@ -57,7 +57,7 @@ class Bids:
         if not (root / DESCRIPTION).is_file():
             msg = f"{root}: expected {DESCRIPTION} in it, found none; give the root of a BIDS dataset"
             raise LayoutError(msg)
-        subjects = [path for path in sorted(root.glob("sub-*")) if path.is_dir()]
+        subjects = [path for path in sorted(root.glob("sub-*")) if path.is_dir() or path.is_symlink()]
         if not subjects:
             msg = f"{root}: expected sub-*/anat/sub-*_T2w.nii.gz below it, found no subject; give the raw dataset"
             raise LayoutError(msg)
@@ -117,7 +117,8 @@ def _parse(path: Path) -> _File | None:
 
 def _list_files(subject: Path) -> list[_File]:
     """The NIfTI files in a subject's ``anat`` folders; of a file with and without ``.gz``, the one with."""
-    paths = [path for pattern in ("anat/*", "ses-*/anat/*") for path in sorted(subject.glob(pattern)) if path.is_file()]
+    patterns = ("anat/*", "ses-*/anat/*")
+    paths = [path for pattern in patterns for path in sorted(subject.glob(pattern)) if is_listed(path)]
     files = {str(path).removesuffix(".gz"): file for path in paths if (file := _parse(path))}
     return [file for file in files.values() if f"sub-{file.entities['sub']}" == subject.name]
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from semcycle.cohorts.base import Case, Listing
+from semcycle.cohorts.base import Case, Listing, is_listed
 from semcycle.errors import Failure, LayoutError
 from semcycle.spreadsheet import read_rows
 
@@ -76,7 +76,7 @@ def _case_folders(root: Path) -> list[tuple[Path, str]]:
 def _find(folder: Path, what: str) -> Path | None:
     for suffix in (".nii.gz", ".nii"):
         path = folder / f"{folder.name}_{what}{suffix}"
-        if path.is_file():
+        if is_listed(path):
             return path
     return None
 

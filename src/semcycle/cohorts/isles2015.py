@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from semcycle.cohorts.base import Case, Listing
+from semcycle.cohorts.base import Case, Listing, is_listed
 from semcycle.errors import Failure, LayoutError
 
 _MODALITIES = ("t2", "t1", "flair", "dwi")
@@ -115,7 +115,7 @@ def _find(folder: Path) -> dict[str, list[Path]]:
     images: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("VSD.*/*")):
         kind = _KIND.fullmatch(path.parent.name)
-        if kind and re.fullmatch(r"[^.].*\.nii(\.gz)?", path.name) and path.is_file():
+        if kind and re.fullmatch(r"[^.].*\.nii(\.gz)?", path.name) and is_listed(path):
             images.setdefault((kind[1] or kind[2]).lower(), {})[str(path).removesuffix(".gz")] = path
     return {kind: list(paths.values()) for kind, paths in images.items()}
 

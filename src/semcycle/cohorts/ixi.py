@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from semcycle.cohorts.base import Case, Listing
+from semcycle.cohorts.base import Case, Listing, is_listed
 from semcycle.errors import Failure, LayoutError
 
 _MODALITIES = ("t2", "t1", "pd")
@@ -65,7 +65,7 @@ def _find_sessions(root: Path) -> dict[str, dict[str, list[Path]]]:
     sessions: dict[str, dict[str, dict[str, Path]]] = {}
     for path in (path for place in (root, *places) for path in sorted(place.glob("*"))):
         scan = _SCAN.fullmatch(path.name)
-        if scan and path.is_file():
+        if scan and is_listed(path):
             scans = sessions.setdefault(scan[1], {}).setdefault(scan[4].lower(), {})
             scans[str(path).removesuffix(".gz")] = path
     return {name: {kind: list(scans.values()) for kind, scans in kinds.items()} for name, kinds in sessions.items()}
@@ -92,6 +92,6 @@ def _find_mask(t2: Path, case_id: str) -> Path | None:
     for name in (f"{stem}_brainmask", f"{session}_brainmask", f"{case_id}_brainmask", f"{stem}_mask"):
         for suffix in (".nii.gz", ".nii"):
             path = t2.parent / f"{name}{suffix}"
-            if path.is_file():
+            if is_listed(path):
                 return path
     return None

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from semcycle.cohorts.base import Case, Listing
+from semcycle.cohorts.base import Case, Listing, is_listed
 from semcycle.errors import Failure, LayoutError
 
 _MODALITIES = {"t2": "T2W", "t1": "T1W", "flair": "FLAIR"}
@@ -62,7 +62,7 @@ def _find(folder: Path, patient: str, what: str) -> Path | None:
     for name in (what, f"{patient}_{what}"):
         for suffix in (".nii.gz", ".nii"):
             path = folder / f"{name}{suffix}"
-            if path.is_file():
+            if is_listed(path):
                 return path
     return None
 

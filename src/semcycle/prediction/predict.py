@@ -12,7 +12,7 @@ from semcycle.training.checkpoint import Checkpoint
 from semcycle.training.engines import TORCH, use_engine
 from semcycle.training.models import open_model
 from semcycle.training.shipped import DEFAULT
-from semcycle.volume import from_nibabel, load_mask, load_volume
+from semcycle.volume import from_nibabel, labels_inside, load_mask, load_volume
 
 
 def predict(
@@ -57,7 +57,7 @@ def predict(
     if isinstance(brain_mask, str | Path):
         brain = load_mask(Path(brain_mask), volume, "brain mask")
     elif brain_mask is not None:
-        brain = from_nibabel(brain_mask, volume).data != 0
+        brain = labels_inside(from_nibabel(brain_mask, volume).data, "brain_mask", "brain mask")
     text = "none" if threshold is None else str(threshold)
     cut = find_threshold(text, checkpoint.calibration, preset or checkpoint.preset, str(model))
     return predict_volume(checkpoint, volume, brain, preset=preset, threshold=cut, tta=tta)

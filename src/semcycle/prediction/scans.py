@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
 from semcycle.errors import SettingsError, VolumeError
+from semcycle.files import walk_files
 from semcycle.volume import drop_headers, is_scan, scan_name
 
 _OUTPUTS = ("_anomaly", "_mask", "_reconstruction", "_tissue", "_input")
@@ -49,7 +49,7 @@ def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
         return {printable_name(scan_name(path)): path}
     bids = find_bids_root(path) is not None
     wanted = "*_T2w.*" if bids and pattern == "*" else pattern
-    files = [file for file in _walk(path) if file.is_dir() or (is_scan(file) and file.match(wanted))]
+    files = [file for file in walk_files(path) if _is_lost(file) or (is_scan(file) and file.match(wanted))]
     files = [file for file in drop_headers(files) if not scan_name(file).endswith(_OUTPUTS)]
     if bids:
         files = [file for file in files if not set(NOT_RAW) & set(file.relative_to(path).parts)]
@@ -87,29 +87,6 @@ def find_mask(place: Path, name: str, scan: Path) -> Path:
     return masks[0]
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Files below a folder, each folder once, links to folders last; of a folder that cannot be read the folder."""
-    folders, links, seen = deque([root]), deque[Path](), set[Path]()
-    while folders or links:
-        folder = folders.popleft() if folders else links.popleft()
-        if folder.resolve() in seen:
-            continue
-        seen.add(folder.resolve())
-        try:
-            entries = sorted(folder.iterdir())
-        except OSError:
-            if folder != root:
-                yield folder
-            continue
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                (links if entry.is_symlink() else folders).append(entry)
-            else:
-                yield entry
-
-
 def find_bids_root(path: Path) -> Path | None:
     """The BIDS dataset that a folder is, or that it is a subject's in; ``None`` for other folders."""
     path = path.resolve()
@@ -119,6 +96,11 @@ def find_bids_root(path: Path) -> Path | None:
     if root is None or not any(part.startswith("sub-") for part in path.relative_to(root).parts):
         return None
     return root
+
+
+def _is_lost(file: Path) -> bool:
+    """Whether it is a folder that cannot be read, or a link to nothing that has a folder's name."""
+    return file.is_dir() or (file.is_symlink() and not file.exists() and not file.suffix and not file.name.isupper())
 
 
 def _is_mask_of(name: str, file: Path) -> bool:

@@ -31,6 +31,17 @@ MAX_SKULL = 0.06
 """Between the dark shares of brains and of heads, see :func:`skull_share`."""
 MAX_BELOW = 0.25
 """Share of the brain that may lie below the background: a few wrapped or ringing voxels do."""
+MIN_EMPTY = 0.2
+"""Share of a scan from which on exactly one value is an emptied background."""
+MAX_EMPTY = 0.5
+"""Share of a brain mask that may be background."""
+MIN_FIT = 0.85
+"""Dice of a mask and what a stripped scan shows; masks of another brain in the same space have less."""
+MAX_MOVED = 0.02
+"""Of the brain's median that taking a background for padding may move black by without a remark."""
+MAX_DARKEST = 0.5
+"""Of the brain's median, above black: its darkest voxels lie below that."""
+_STANDARDISED = "z-scored within its brain mask, it has lost its black level"
 
 
 @dataclass(frozen=True)
@@ -149,7 +160,7 @@ def skull_share(volume: Volume, background: Background) -> float:
     return max(float(dark[shell].mean()) if shell.any() else 0.0 for shell in shells)
 
 
-def black_level(volume: Volume, brain: VoxelMask, background: Background, *, stripped: bool) -> float:
+def black_level(volume: Volume, brain: VoxelMask, background: Background, *, stripped: bool) -> tuple[float, list[str]]:
     """The intensity that becomes 0: that of the background, unless the background is padding or was never emptied.
 
     Args:
@@ -158,22 +169,92 @@ def black_level(volume: Volume, brain: VoxelMask, background: Background, *, str
         background: Of the scan.
         stripped: Whether everything outside the brain was set to the background.
 
+    Returns:
+        The intensity, and what is doubtful about it.
+
     Raises:
-        BrainMaskError: The brain lies on both sides of its background, as after z-scoring: what was black is unknown.
+        BrainMaskError: The brain lies on both sides of its background, as after z-scoring: what was black is unknown;
+            or below it.
     """
     values = volume.data[brain]
     low = float(np.percentile(values, 0.1))
     emptied = stripped or np.mean(volume.data[~brain] == background.level) > 0.9
-    padded = background.level < 0 <= low
+    # padding is -1 or -1024, what a scan's standardisation left of its air is -0.4537
+    padded = background.level < 0 <= low and background.level.is_integer()
     black = 0.0 if padded or (not emptied and background.level > 0) else background.level
     below = float(np.mean(values < black))
     if below > MAX_BELOW:
+        why = (
+            "the background is padding, or the scan is inverted; set what surrounds the brain to its darkest value"
+            if below > 1 - MAX_BELOW
+            else f"{_STANDARDISED}; check the normalisation, or leave it out"
+        )
         msg = (
             f"{volume.source}: expected a brain brighter than its background ({black:g}), got {below:.0%} of it below: "
-            "z-scored within its brain mask, it has lost its black level; check the normalisation, or leave it out"
+            f"{why}"
         )
         raise BrainMaskError(msg)
-    return black
+    middle = float(np.median(values))
+    unsure = padded and -background.level > MAX_MOVED * middle
+    if unsure and low - background.level < MAX_DARKEST * (middle - background.level):
+        return black, [f"the background of {background.level:g} was taken for padding, and 0 for black: check both"]
+    return black, []
+
+
+def check_levels(volume: Volume, background: Background) -> None:
+    """Refuse a scan, with or without its skull, of which much is darker than its emptied background.
+
+    Args:
+        volume: The scan.
+        background: Of the scan.
+
+    Raises:
+        BrainMaskError: As after z-scoring within a mask.
+    """
+    away = thin_out(volume.data) - np.float32(background.level)
+    inside = away[away != 0]
+    if inside.size > (1 - MIN_EMPTY) * away.size:
+        return
+    below = float(np.mean(inside < -FAINT * background.tissue))
+    if below > MAX_BELOW and float(np.mean(inside > FAINT * background.tissue)) > MAX_FAINT:
+        msg = (
+            f"{volume.source}: expected a scan brighter than its background ({background.level:g}), got {below:.0%} of "
+            f"it darker: {_STANDARDISED}; check the normalisation, or leave it out"
+        )
+        raise BrainMaskError(msg)
+
+
+def check_fit(mask: VoxelMask, volume: Volume, background: Background) -> list[str]:
+    """Compare a mask that was given with a scan whose surroundings were emptied.
+
+    Args:
+        mask: ``(I, J, K)``, not empty.
+        volume: The scan.
+        background: Of the scan.
+
+    Returns:
+        What is doubtful.
+
+    Raises:
+        BrainMaskError: Most of it is background: inverted, of another scan, or the whole grid.
+    """
+    empty = volume.data == np.float32(background.level)
+    if np.mean(empty) < MIN_EMPTY:
+        return []
+    share = float(np.mean(empty[mask]))
+    if share > MAX_EMPTY:
+        msg = (
+            f"{volume.source}: expected a brain mask of its brain, got one of which {share:.0%} is background: "
+            "inverted, of another scan, or of the whole grid; check the mask"
+        )
+        raise BrainMaskError(msg)
+    if not looks_stripped(volume, background):
+        return []
+    own = background.leaves(volume)
+    dice = 2 * float(np.count_nonzero(own & mask)) / float(np.count_nonzero(own) + np.count_nonzero(mask))
+    if dice >= MIN_FIT:
+        return []
+    return [f"the brain mask that was given is not where the stripped scan has voxels: Dice {dice:.2f}"]
 
 
 def check_mask(mask: VoxelMask, volume: Volume, method: str) -> BrainRecord:

@@ -15,6 +15,8 @@ from semcycle.preprocess.bias import fit_bias
 from semcycle.preprocess.brain_mask import (
     BrainRecord,
     black_level,
+    check_fit,
+    check_levels,
     check_mask,
     clean_mask,
     find_background,
@@ -198,8 +200,7 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
         GeometryError: The brain does not fit the window.
         VolumeError: The brain has no contrast.
     """
-    brain, zero, method = _find_brain(volume, brain, settings.skull)
-    checked = check_mask(brain, volume, method)
+    brain, zero, checked = _find_brain(volume, brain, settings.skull)
     field, bias_range = None, None
     if settings.denoise == "curvature":
         volume = replace(volume, data=smooth_by_curvature(volume.data, volume.spacing))
@@ -230,17 +231,21 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
     return Prepared(np.where(mask, image, np.float32(0)), mask, brain, record, field)
 
 
-def _find_brain(volume: Volume, given: VoxelMask | None, how: Skull) -> tuple[VoxelMask, float, str]:
+def _find_brain(volume: Volume, given: VoxelMask | None, how: Skull) -> tuple[VoxelMask, float, BrainRecord]:
     """Brain mask, intensity of the background, and where the mask came from."""
     background = find_background(volume)
+    stripped = False
     if given is not None:
-        brain = clean_mask(given)
+        brain, method = clean_mask(given), "given"
         if not brain.any():
             msg = f"{volume.source}: expected a brain mask with voxels inside, got an empty one; check the mask"
             raise BrainMaskError(msg)
-        return brain, black_level(volume, brain, background, stripped=False), "given"
-    if looks_stripped(volume, background):
-        brain = stripped_brain_mask(volume, background)
-        return brain, black_level(volume, brain, background, stripped=True), "stripped"
-    brain, method = strip_skull(volume, how)
-    return brain, black_level(volume, brain, background, stripped=False), method
+    elif stripped := looks_stripped(volume, background):
+        brain, method = stripped_brain_mask(volume, background), "stripped"
+    else:
+        check_levels(volume, background)
+        brain, method = strip_skull(volume, how)
+    misfit = check_fit(brain, volume, background) if given is not None else []
+    black, doubts = black_level(volume, brain, background, stripped=stripped)
+    record = check_mask(brain, volume, method)
+    return brain, black, replace(record, warnings=[*record.warnings, *misfit, *doubts])

@@ -24,7 +24,7 @@ from semcycle.scoring.cases import ScoredCase
 from semcycle.scoring.pairing import MapCase
 from semcycle.types import SliceArray, SliceMask, VoxelMask
 from semcycle.volume import Volume, load_like, load_map, load_mask, ras_spacing, to_ras
-from semcycle.volume.masks import bounding_box
+from semcycle.volume.masks import bounding_box, fades_out
 
 AS_IS = "as_is"
 """Preset of maps that are scored as they are."""
@@ -100,10 +100,13 @@ def _lesion(truth: Volume) -> VoxelMask:
     marked = truth.data != 0
     values = truth.data[marked]  # a few in a hundred voxels, NaN among them
     whole = np.rint(values)
-    if not np.isfinite(values).all() or values.min(initial=0) < -NEAR or np.abs(values - whole).max(initial=0) > NEAR:
+    labelled = np.isfinite(values).all() and values.min(initial=0) >= -NEAR
+    labelled = labelled and np.abs(values - whole).max(initial=0) <= NEAR
+    if not labelled or fades_out(truth.data):
         low, high = np.nanmin(truth.data), np.nanmax(truth.data)
+        how = " that fade towards 0, as percentages do" if labelled else ""
         msg = (
-            f"{truth.source}: expected lesion labels (whole numbers from 0), got values from {low:g} to {high:g}; "
+            f"{truth.source}: expected lesion labels (whole numbers from 0), got values from {low:g} to {high:g}{how}; "
             "cut them to 0 and 1 first"
         )
         raise VolumeError(msg)

@@ -4,18 +4,22 @@ A file's case is its name without image suffix and without endings that say what
 ``_mask``, ``_brain``, ``_t2`` and the like): ``a01_t2_anomaly.nii.gz`` and ``a01_seg.nii.gz`` are both of case ``a01``.
 Where such names repeat in several folders (``a01/truth.nii.gz``, ``b02/truth.nii.gz``), the folder is the case. The
 truth names the cases; another file is of the case with its name, or else of the case with the longest name that its own
-begins with (``a01-mymodel.nii.gz``). Of several candidates the one whose ending says that it is wanted is taken; no or
+begins with (``a01-mymodel.nii.gz``; ``a01_2`` and ``a01_ses-2`` are other cases, and of brain masks a name may only go
+on with words for masks). Of several candidates the one whose ending says that it is wanted is taken; no or
 several candidates are a failure of that case.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from semcycle.errors import Failure, ScoringError
+from semcycle.files import walk_files
+from semcycle.prediction.scans import MASK_WORDS
 from semcycle.scoring.cases import Use
 from semcycle.volume import drop_headers, is_scan, scan_name
 
@@ -78,13 +82,13 @@ def pair_folders(
     """
     truths = _by_case(truth)
 
-    def of_cases(place: Path) -> dict[str, list[Path]]:
+    def of_cases(place: Path, words: frozenset[str] | None = None) -> dict[str, list[Path]]:
         if truth.is_file() and place.is_file():  # one file for one case, whatever they are called
             return {case: [place] for case in truths}
-        return _of_cases(_by_case(place), truths)
+        return _of_cases(_by_case(place), truths, words)
 
     maps_of = {method: of_cases(folder) for method, folder in predictions.items()}
-    brains = of_cases(brain) if brain else None
+    brains = of_cases(brain, frozenset(MASK_WORDS)) if brain else None
     images = of_cases(image) if image else {}
     cases, failures = [], []
     for case, files in truths.items():
@@ -135,9 +139,14 @@ def _by_case(place: Path) -> dict[str, list[Path]]:
         depth = next(i for i, part in enumerate(place.parts) if "*" in part or "?" in part)
         root, pattern = Path(*place.parts[:depth]), str(Path(*place.parts[depth:]))
     else:
-        root, pattern = place, "**/*"
-    files = [place] if place.is_file() else sorted(root.glob(pattern)) if root.is_dir() else []
-    files = drop_headers([file for file in files if file.is_file() and is_scan(file)])
+        root, pattern = place, ""
+    if place.is_file():
+        files = [place]
+    elif root.is_dir():  # links to nothing stay: they fail by name
+        files = sorted(walk_files(root) if root == place else root.glob(pattern))
+    else:
+        files = []
+    files = drop_headers([file for file in files if is_scan(file) and not file.is_dir()])
     if not files:
         msg = f"{place}: expected a folder (or pattern) with NIfTI files, found none; check the path"
         raise ScoringError(msg)
@@ -154,17 +163,27 @@ def _grouped(files: Sequence[Path], name: Callable[[Path], str]) -> dict[str, li
     return groups
 
 
-def _of_cases(files: Mapping[str, list[Path]], cases: Mapping[str, object]) -> dict[str, list[Path]]:
+def _of_cases(
+    files: Mapping[str, list[Path]], cases: Mapping[str, object], words: frozenset[str] | None
+) -> dict[str, list[Path]]:
     """Files under the names of the cases they belong to; those of no case keep their own."""
     by_case: dict[str, list[Path]] = {name: list(files[name]) for name in files if name in cases}
     for name in sorted(files.keys() - cases.keys()):
-        begins = [case for case in cases if name.startswith(case) and not name[len(case)].isalnum()]
+        begins = [case for case in cases if name.startswith(case) and _may_follow(name[len(case) :], words)]
         longest = max(begins, key=len, default=None)
         if longest is None:
             by_case[name] = list(files[name])
         elif longest not in files:  # a file of exactly that name comes first
             by_case.setdefault(longest, []).extend(files[name])
     return by_case
+
+
+def _may_follow(rest: str, words: frozenset[str] | None) -> bool:
+    """Whether a name that goes on like this is of the same case: by ``words`` alone, or by anything but a number."""
+    parts = re.split(r"[-_. ]+", rest.lower())
+    if parts[0]:
+        return False
+    return set(parts[1:]) <= words if words else not re.match(r"\d|(ses|sub)$", parts[1])
 
 
 def _choose(files: Sequence[Path], what: str, place: Path) -> Path:

@@ -19,7 +19,7 @@ from semcycle.store.slice_store import CaseRecord, CaseSlices, read_whole, write
 from semcycle.tissue.base import TissueProvider
 from semcycle.tissue.plausibility import tissue_quality
 from semcycle.types import SliceMask, VoxelMask
-from semcycle.volume import Volume, labels_inside, load_like, load_mask, load_volume, to_ras
+from semcycle.volume import Volume, image_files, labels_inside, load_like, load_mask, load_volume, to_ras
 
 Job = tuple[Case, Path, PreprocessSettings, TissueProvider | None, str | None]
 """Arguments of :func:`prepare_case`."""
@@ -183,9 +183,15 @@ def _fingerprint(case: Case, settings: PreprocessSettings, tissue: TissueProvide
     sources = [case.images[settings.modality], case.lesion, case.brain_mask]
     if tissue:
         sources += tissue.files(case)
-    hashes = [file_hash(path) if path is not None and path.is_file() else None for path in sources]
+    hashes = [_content_hash(path) if path is not None and path.is_file() else None for path in sources]
     described = tissue.describe() if tissue else None
     return object_hash([settings.identity(), described, case.subject, case.group, hashes])
+
+
+def _content_hash(path: Path) -> str:
+    """Of all files that an image consists of: a pair's header and voxels."""
+    hashes = [file_hash(file) for file in image_files(path)]
+    return hashes[0] if len(hashes) == 1 else object_hash(hashes)
 
 
 def _attempt(shared: None, job: Job) -> CaseRecord | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from semcycle.errors import GeometryError, VolumeError
 from semcycle.files import write_chunks
 from semcycle.types import Affine, VoxelArray, VoxelMask
+from semcycle.volume.masks import fades_out
+from semcycle.volume.padding import fill_padding
 from semcycle.volume.reading import read_image, unpack_image
 from semcycle.volume.slabs import Slabs, as_slabs, cut_slabs
 
 MAX_VALUE = 1e30
+_GUESSED = "the header names no orientation ({}); left, right, front and back are a guess"
 SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".img", ".hdr", ".mnc", ".mnc.gz")
 
 
@@ -97,6 +100,8 @@ def load_volume(path: Path) -> Volume:
         VolumeError: Missing, truncated or unreadable file; not 3-D; colour or complex data; NaN or Inf;
             one constant value.
         GeometryError: The affine is singular or not finite.
+
+    Padding around the field of view is put to the background, with a warning.
     """
     return _check_scan(load_map(path))
 
@@ -161,15 +166,17 @@ def labels_inside(data: VoxelArray, source: str, what: str) -> VoxelMask:
         what: What it is, for the message.
 
     Raises:
-        VolumeError: It holds fractions or negative values.
+        VolumeError: It holds fractions or negative values, or numbers that fade towards 0: per cent, or 255 for 1.
     """
     labels = np.rint(data)
     inside = labels != 0
     np.subtract(data, labels, out=labels)  # in place: scans of 0.5 mm are large
-    if data.min() < -0.01 or max(labels.max(), -labels.min()) > 0.01:
+    whole = data.min() >= -0.01 and max(labels.max(), -labels.min()) <= 0.01
+    if not whole or fades_out(data):
+        how = "that fade towards 0, as percentages do" if whole else "with fractions or below 0"
         msg = (
             f"{source}: expected a {what} of 0 outside and 1 (or labels) inside, got values from {data.min():g} to "
-            f"{data.max():g} with fractions or below 0; cut it to 0 and 1 first (interpolated masks at 0.5)"
+            f"{data.max():g} {how}; cut it to 0 and 1 first (interpolated masks at half of what stands for 1)"
         )
         raise VolumeError(msg)
     return inside
@@ -272,7 +279,7 @@ def write_arrays(volumes: Mapping[Path, NDArray[Any]], affine: Affine) -> None:
 
 
 def _check_scan(volume: Volume, *, constant: bool = False) -> Volume:
-    """Refuse what is not finite, or (unless ``constant``) has one value."""
+    """Refuse what is not finite, or (unless ``constant``, as masks may be) has one value; padding is filled."""
     data, source = volume.data, volume.source
     low, high = data.min(), data.max()
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -288,16 +295,22 @@ def _check_scan(volume: Volume, *, constant: bool = False) -> Volume:
     if not constant and low == high:
         msg = f"{source}: expected a scan, got one constant value ({data.flat[0]:g}); export it again"
         raise VolumeError(msg)
-    return volume
+    if constant:
+        return volume
+    filled, padding = fill_padding(data)
+    return replace(volume, data=filled, warnings=(*volume.warnings, padding)) if padding else volume
 
 
 def _doubts(header: Any, affine: Affine, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """What is doubtful about where a NIfTI file says it lies; nibabel prefers the sform of its two affines."""
+    """What is doubtful about where a file says it lies; of NIfTI's two affines nibabel prefers the sform."""
+    if isinstance(header, nib.freesurfer.mghformat.MGHHeader):
+        return () if header["goodRASFlag"] > 0 else (_GUESSED.format("goodRASFlag is not set"),)
     if not isinstance(header, nib.Nifti1Header):
-        return ()
+        unsaid = isinstance(header, nib.AnalyzeHeader) and np.allclose(affine, header.get_best_affine())
+        return (_GUESSED.format("Analyze has none, and no .mat was found"),) if unsaid else ()
     sform, code = header.get_sform(coded=True)
     if not code and not header["qform_code"]:
-        return ("the header names no orientation (qform and sform code 0); left, right, front and back are a guess",)
+        return (_GUESSED.format("qform and sform code 0"),)
     doubts = []
     zooms, sides = np.array(header.get_zooms()[:3]), np.linalg.norm(affine[:3, :3], axis=0)
     if np.abs(zooms / sides - 1).max() > 0.02:

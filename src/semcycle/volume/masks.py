@@ -1,6 +1,8 @@
-"""Masks: connected components, boxes around them, and what is too small to count."""
+"""Masks: connected components, boxes around them, what is too small to count, and what is no mask at all."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,3 +63,30 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
         sides.append(slice(int(inside[0]), int(inside[-1]) + 1))
     i, j, k = sides
     return i, j, k
+
+
+FEWEST_LEVELS = 6
+"""Values of a mask that an interpolation has between 0 and its 1; a label file with fewer is taken for one."""
+
+
+def fades_out(labels: NDArray[Any]) -> bool:
+    """Whether an array of whole numbers is a soft mask, in per cent or with 255 for 1, and none of labels.
+
+    Along each axis the voxels between 0 and a voxel inside are looked at. In a soft mask most of them are smaller than
+    their neighbour inside; in labels of regions or of single lesions they are mostly the same, or larger as often.
+
+    Args:
+        labels: ``(I, J, K)``, from 0.
+    """
+    if labels.max(initial=0) < FEWEST_LEVELS:
+        return False
+    box = bounding_box(labels > 0)
+    values = np.pad(np.rint(labels[box]), 1) if box else labels
+    rising = edge = 0
+    for axis in range(3):
+        lines = np.moveaxis(values, axis, 0)
+        for line in (lines, lines[::-1]):
+            rim = (line[:-2] == 0) & (line[1:-1] > 0) & (line[2:] > 0)
+            edge += int(rim.sum())
+            rising += int((line[2:][rim] > line[1:-1][rim]).sum())
+    return rising > edge / 2 and np.unique(values).size > FEWEST_LEVELS

@@ -59,10 +59,17 @@ def _open(path: Path) -> Any:
         if not packed:
             image = kind.from_filename(path)
             _check_length(image, str(path), files["image"])
-            return image
+            return _unguessed(image, head)
         content = _unpacked(stream, head, most, path)
     image = kind.from_file_map(kind.make_file_map({"image": io.BytesIO(content)}))
     _check_length(image, str(path), content)
+    return _unguessed(image, head)
+
+
+def _unguessed(image: Any, head: bytes) -> Any:
+    """The image, with the file's goodRASFlag: nibabel sets it where it guesses the orientation of an MGH."""
+    if isinstance(image, nib.MGHImage) and head[28:30] == b"\0\0":
+        image.header["goodRASFlag"] = 0
     return image
 
 
