@@ -12,7 +12,7 @@ FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 semcycle
 COPY --from=build /opt/semcycle /opt/semcycle
 ENV PATH=/opt/semcycle/bin:$PATH MPLCONFIGDIR=/tmp/matplotlib
-USER semcycle
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["semcycle"]
 CMD ["--help"]

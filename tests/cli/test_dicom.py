@@ -3,10 +3,13 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
 
+import semcycle as package
+from semcycle.errors import DicomError, VolumeError
 from tests.conftest import ball_brain, semcycle
-from tests.dicoms import oblique, write_series
+from tests.dicoms import PATIENT, oblique, write_series
 
 pydicom = pytest.importorskip("pydicom", reason="no pydicom: pip install 'semcycle[dicom]'")
 pytest.importorskip("dcm2niix", reason="no dcm2niix: pip install 'semcycle[dicom]'")
@@ -45,7 +48,9 @@ def test_a_study_is_predicted_and_its_series_is_recorded(study, tmp_path, capsys
     before = (out / "case7_anomaly.nii.gz").stat().st_mtime_ns
     semcycle(*words)
     assert (out / "case7_anomaly.nii.gz").stat().st_mtime_ns == before
+    semcycle(*words, "--keep-patient")
     marked = pydicom.dcmread(out / "case7_seg.dcm")
+    assert (marked.PatientName, marked.PatientID) == (PATIENT, "SECRET77")
     import nibabel as nib
 
     mask = nib.load(out / "case7_mask.nii.gz").get_fdata()
@@ -62,6 +67,9 @@ def test_several_series_no_series_and_options_without_dicom(study, tmp_path, cap
     semcycle("predict", study, "--out", out, "--series", "8", "--fast")
     assert "8: AX T2 again" in json.loads((out / "run.json").read_text())["scans"][0]["series"]
     semcycle("predict", out, "--out", tmp_path / "other", "--dicom-seg", expect=2)
+    capsys.readouterr()
+    semcycle("predict", study, "--out", tmp_path / "other", "--series", "8", "--keep-patient", expect=2)
+    assert "expected --dicom-seg with --keep-patient" in " ".join(capsys.readouterr().err.split())
     (tmp_path / "empty").mkdir()
     semcycle("predict", tmp_path / "empty", "--out", tmp_path / "other", expect=2)
     assert "expected a scan or a folder with scans" in " ".join(capsys.readouterr().err.split())
@@ -71,3 +79,26 @@ def test_a_mask_of_nothing_makes_no_segmentation(study, tmp_path, capsys):
     semcycle("predict", study, "--out", tmp_path / "out", "--threshold", "1", "--dicom-seg", "--fast")
     assert "there is nothing to write" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out/case7_seg.dcm").exists()
+
+
+def test_python_takes_a_study_as_the_command_line_does(study, tmp_path):
+    semcycle("predict", study, "--out", tmp_path / "out", "--threshold", "0.05", "--fast")
+    prediction = package.predict(study, threshold=0.05)
+    assert prediction.volume.source.startswith(f"{study}, series 2: AX T2, TE 96 ms")
+    import nibabel as nib
+
+    written = nib.load(tmp_path / "out/case7_anomaly.nii.gz")
+    np.testing.assert_allclose(prediction.volume.affine, written.affine, atol=1e-4)
+    np.testing.assert_allclose(prediction.anomaly_native(), written.get_fdata(), atol=1e-3)
+    image = sorted((study / "dicom").iterdir())[0]
+    with pytest.raises(DicomError, match="expected a T2 weighted series, found none"):
+        package.predict(image)  # a single slice
+    with pytest.raises(DicomError, match="expected a series of this folder"):
+        package.predict(study, series="9")
+    scan = ball_brain((32, 36, 20))["t2"].round()
+    write_series(study / "again", scan, oblique((5, 5.5, 6)), number=8, description="AX T2 again")
+    with pytest.raises(DicomError, match="say --series 2 or --series 8"):
+        package.predict(study)
+    assert "8: AX T2 again" in package.predict(study, series="8", threshold=None).volume.source
+    with pytest.raises(VolumeError, match="expected the path of one scan or a folder of DICOM files"):
+        package.predict(tmp_path / "out")

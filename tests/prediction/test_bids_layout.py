@@ -83,6 +83,10 @@ def test_each_image_has_its_sidecar_and_nothing_is_done_twice(dataset):
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "semcycle"
     assert description["DatasetLinks"] == {"raw": "../.."}
+    assert (out / "README.md").read_text().startswith("# semcycle on x\n")
+    (out / "README.md").write_text("the user's own")
+    describe_derivatives(out, places)
+    assert (out / "README.md").read_text() == "the user's own"
     before = {image: image.stat().st_mtime_ns for image in images}
     assert predict_files(scans, model, out, settings, place=places) == []
     assert {image: image.stat().st_mtime_ns for image in images} == before

@@ -157,6 +157,24 @@ def test_a_segmentation_lies_where_the_mask_does_and_names_nobody(study, tmp_pat
         write_segmentation(path, np.zeros_like(mask), volume, chosen, "t2-brain")
 
 
+def test_a_segmentation_keeps_the_patient_where_that_is_asked_for(study, tmp_path):
+    highdicom = pytest.importorskip("highdicom", reason="no highdicom: pip install 'semcycle[dicom]'")
+    chosen, _ = choose_series(list_series(study), "", study)
+    volume = convert_series(chosen, tmp_path / "x.nii.gz")
+    source = pydicom.dcmread(chosen.images[0])
+    for keep in (False, True):
+        path = write_segmentation(
+            tmp_path / f"{keep}.dcm", volume.data > 850, volume, chosen, "t2-brain", keep_patient=keep
+        )
+        segmentation = highdicom.seg.segread(path)
+        for tag in ("StudyInstanceUID", "FrameOfReferenceUID"):  # an archive finds the study and the place by these
+            assert segmentation[tag].value == source[tag].value
+        assert segmentation.SeriesInstanceUID != source.SeriesInstanceUID
+        for tag in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber"):
+            assert bool(segmentation[tag].value) is keep
+            assert not keep or segmentation[tag].value == source[tag].value
+
+
 def test_an_enhanced_image_of_many_frames_is_a_series(scan, tmp_path):
     pytest.importorskip("highdicom", reason="no highdicom: pip install 'semcycle[dicom]'")
     write_enhanced(tmp_path / "in" / "image", scan, oblique(SPACING))

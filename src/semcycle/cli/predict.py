@@ -73,6 +73,13 @@ def predict(
     dicom_seg: Annotated[
         bool, typer.Option("--dicom-seg", help="Of a DICOM series: the lesion mask as DICOM SEG as well.")
     ] = False,
+    keep_patient: Annotated[
+        bool,
+        typer.Option(
+            "--keep-patient",
+            help="In the DICOM SEG: the patient's name, number, birth date and sex, by which an archive files it.",
+        ),
+    ] = False,
     layout: Annotated[
         str,
         typer.Option(
@@ -116,6 +123,9 @@ def predict(
     if dicom_seg and not dicom:
         msg = f"expected a DICOM folder for --dicom-seg, got {scans}; leave the option out"
         raise typer.BadParameter(msg)
+    if keep_patient and not dicom_seg:
+        msg = "expected --dicom-seg with --keep-patient, got none; nothing else that is written names the patient"
+        raise typer.BadParameter(msg)
     checkpoint = use_engine(use_skull(open_model(model, device), skull), engine)
     (preset,) = read_presets([checkpoint.preset if preset == "auto" else preset], changes)
     find_preset(preset)
@@ -149,7 +159,7 @@ def predict(
         if not fast:
             out.print(f"report: {write_index(folder)}")
     if dicom_seg and dicom and not failures:
-        _write_seg(dicom, folder, checkpoint)
+        _write_seg(dicom, folder, checkpoint, keep_patient=keep_patient)
     _show_flags(folder, files)
     finish(failures, folder)
 
@@ -184,12 +194,12 @@ def _find_files(scans: Path, pattern: str, series: str, folder: Path) -> tuple[M
     return {dicom.name: dicom.path}, dicom
 
 
-def _write_seg(dicom: DicomScan, folder: Path, checkpoint: Checkpoint) -> None:
+def _write_seg(dicom: DicomScan, folder: Path, checkpoint: Checkpoint, *, keep_patient: bool) -> None:
     """Write a DICOM SEG; of an empty mask there can be none, which is no failure."""
     from semcycle.prediction.dicom_scan import write_dicom_seg
 
     try:
-        path = write_dicom_seg(dicom, folder, checkpoint.recipe.name)
+        path = write_dicom_seg(dicom, folder, checkpoint.recipe.name, keep_patient=keep_patient)
     except EmptyMaskError as error:
         err.print(str(error), soft_wrap=True)
     else:

@@ -46,6 +46,13 @@ _WORDS = {
     "tissue": "Probabilities of grey matter, white matter and cerebrospinal fluid, in this order along the fourth axis",
 }
 
+_README = """# semcycle on {title}
+
+Derivatives of the T2w images by semcycle {version}: anomaly score (`desc-anomaly_probseg`), lesion mask
+(`desc-anomaly_mask`), healthy reconstruction (`desc-healthy_T2w`), tissue (`desc-tissue_probseg`). The JSON beside an
+image says what it is and what made it; `index.html` and `summary.csv` list all scans. For research only.
+"""
+
 
 @dataclass(frozen=True)
 class BidsPlaces:
@@ -126,7 +133,9 @@ def keep_participants(scans: Mapping[str, Path], labels: Collection[str], path: 
 
 
 def describe_derivatives(out: Path, places: BidsPlaces) -> None:
-    """Write ``dataset_description.json``, ``.bidsignore``, and a JSON beside every image of the finished scans.
+    """Write ``dataset_description.json``, ``.bidsignore``, a README, and a JSON beside every finished image.
+
+    A README that is there is left as it is.
 
     Args:
         out: Folder of the predictions, with its ``run.json``.
@@ -136,6 +145,8 @@ def describe_derivatives(out: Path, places: BidsPlaces) -> None:
     inside = out.resolve().is_relative_to(places.root.resolve())
     write_json(out / BIDS, _describe_dataset(out, places, inside))
     write_bytes(out / ".bidsignore", ("\n".join(_IGNORED) + "\n").encode())
+    if not any(out.glob("README*")):
+        write_bytes(out / "README.md", _README.format(title=places.title, version=VERSION).encode())
     finished = set(read_summary(out)["scan"])
     for record in run["scans"]:
         name = record["name"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semcycle.errors import DicomError
+from semcycle.files import open_scratch
 from semcycle.prediction.scans import printable_name
-from semcycle.volume import load_mask, load_volume
+from semcycle.volume import Volume, load_mask, load_volume
 from semcycle.volume.dicom import Series, choose_series, convert_series, list_series
 from semcycle.volume.dicom_seg import write_segmentation
 
@@ -52,8 +53,29 @@ def convert_folder(folder: Path, wanted: str, out: Path) -> DicomScan:
     return DicomScan(name, path, series, f"{series.describe()} ({why})")
 
 
-def write_dicom_seg(scan: DicomScan, out: Path, model: str) -> Path:
+def load_series(folder: Path, wanted: str = "") -> Volume:
+    """The T2 series of a DICOM folder as a scan in memory, whose ``source`` says which series it is and why.
+
+    Args:
+        folder: Of a series or a study, or a single file.
+        wanted: Label of a series; empty for the only one that is T2 weighted.
+
+    Raises:
+        DicomError: No series, or several, are T2 weighted, or the series cannot be converted.
+    """
+    with open_scratch("semcycle-series") as scratch:
+        scan = convert_folder(folder, wanted, scratch)
+        return replace(load_volume(scan.path), source=f"{folder}, series {scan.choice}")
+
+
+def write_dicom_seg(scan: DicomScan, out: Path, model: str, *, keep_patient: bool = False) -> Path:
     """Write ``<name>_seg.dcm`` of the lesion mask that was predicted into ``out``.
+
+    Args:
+        scan: The series that was predicted.
+        out: Folder of the predictions.
+        model: Name of what made the mask.
+        keep_patient: Copy who the patient is from the images.
 
     Raises:
         DicomError: There is no mask, or nothing in it.
@@ -63,4 +85,5 @@ def write_dicom_seg(scan: DicomScan, out: Path, model: str) -> Path:
         msg = f"{mask}: expected a lesion mask for --dicom-seg, found none; predict with a threshold"
         raise DicomError(msg)
     volume = load_volume(scan.path)
-    return write_segmentation(out / f"{scan.name}{SEGMENTATION}", load_mask(mask, volume), volume, scan.series, model)
+    path, lesions = out / f"{scan.name}{SEGMENTATION}", load_mask(mask, volume)
+    return write_segmentation(path, lesions, volume, scan.series, model, keep_patient=keep_patient)

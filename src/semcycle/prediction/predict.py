@@ -6,19 +6,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from semcycle.errors import VolumeError
+from semcycle.prediction.dicom_scan import load_series
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.training.calibration import find_threshold
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.training.engines import TORCH, use_engine
 from semcycle.training.models import open_model
 from semcycle.training.shipped import DEFAULT
-from semcycle.volume import from_nibabel, labels_inside, load_mask, load_volume
+from semcycle.volume import Volume, from_nibabel, labels_inside, load_mask, load_volume
+from semcycle.volume.dicom import holds_dicom, is_dicom
 
 
 def predict(
     scan: Any,
     *,
     model: str | Path = DEFAULT,
+    series: str = "",
     brain_mask: Any = None,
     threshold: str | float | None = "auto",
     preset: str | None = None,
@@ -29,9 +33,11 @@ def predict(
     """Find anomalies in a T2 scan of the head.
 
     Args:
-        scan: Path of a NIfTI (MGH, MINC) file, or a ``nibabel`` image; any orientation and voxel size, with or without
-            skull.
+        scan: Path of a NIfTI (MGH, MINC) file, a ``nibabel`` image, or the path of a DICOM folder, a series or a whole
+            study; any orientation and voxel size, with or without skull.
         model: A bundled model's name, a run folder, or ``intensity``, see :func:`semcycle.training.models.open_model`.
+        series: Which series of a DICOM study, such as ``"5"``, where several or none look T2 weighted; which one was
+            taken, and why, is said in ``volume.source`` of the prediction.
         brain_mask: Path, ``nibabel`` image or array ``(I, J, K)`` on the scan's grid; found where it is not given.
         threshold: ``"fpr=0.01"``, a score in [0, 1], ``None`` for no mask; ``"auto"`` is the model's 1 % threshold.
         preset: Post-processing; the model's own without.
@@ -52,7 +58,7 @@ def predict(
         >>> found.components().total_ml  # doctest: +SKIP
     """
     checkpoint = _open(str(model), device, engine)
-    volume = load_volume(Path(scan)) if isinstance(scan, str | Path) else from_nibabel(scan)
+    volume = _read(Path(scan), series) if isinstance(scan, str | Path) else from_nibabel(scan)
     brain = None
     if isinstance(brain_mask, str | Path):
         brain = load_mask(Path(brain_mask), volume, "brain mask")
@@ -61,6 +67,16 @@ def predict(
     text = "none" if threshold is None else str(threshold)
     cut = find_threshold(text, checkpoint.calibration, preset or checkpoint.preset, str(model))
     return predict_volume(checkpoint, volume, brain, preset=preset, threshold=cut, tta=tta)
+
+
+def _read(path: Path, series: str) -> Volume:
+    if not series and not path.is_dir() and not is_dicom(path):
+        return load_volume(path)
+    if path.is_dir() and not holds_dicom(path):
+        msg = f"{path}: expected the path of one scan or a folder of DICOM files, got a folder without; give a file of "
+        msg += "it, or use `semcycle predict FOLDER` for all its scans"
+        raise VolumeError(msg)
+    return load_series(path, series)
 
 
 @lru_cache(maxsize=4)

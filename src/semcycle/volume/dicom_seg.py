@@ -1,7 +1,7 @@
 """DICOM SEG: a lesion mask as a segmentation of the series that a scan was converted from, for PACS and viewers.
 
-It refers to the study and to every image by their numbers (UID). Name, number, birth date and sex of the patient are
-left empty: outputs name nobody.
+It refers to the study, its frame of reference and every image by their numbers (UID). Name, number, birth date and sex
+of the patient are left empty, for outputs name nobody, unless they are asked for: an archive files by them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from semcycle.types import VoxelMask
 from semcycle.volume import Volume
 from semcycle.volume.dicom import Series, count_frames, plane_of, read_images
 
-NAMING = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID")
-"""Tags of the source that are left empty; the standard lets them be."""
-_ALSO = ("ReferringPhysicianName", "PatientAge", "PatientSize", "PatientWeight", "OtherPatientIDs", "StudyDescription")
+NAMING = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
+    *("ReferringPhysicianName", "PatientAge", "PatientSize", "PatientWeight", "OtherPatientIDs", "StudyDescription"),
+)
+"""Tags of the source that are left empty where the patient is not kept; the standard lets them be."""
 
 
-def write_segmentation(path: Path, mask: VoxelMask, volume: Volume, series: Series, model: str) -> Path:
+def write_segmentation(
+    path: Path, mask: VoxelMask, volume: Volume, series: Series, model: str, *, keep_patient: bool = False
+) -> Path:
     """Write a mask as DICOM SEG on the images of its series.
 
     Args:
@@ -33,6 +37,7 @@ def write_segmentation(path: Path, mask: VoxelMask, volume: Volume, series: Seri
         volume: The scan that the series was converted to.
         series: Of :func:`semcycle.volume.dicom.list_series`.
         model: Name and version of what made the mask.
+        keep_patient: Copy who the patient is from the images, as archives need it to file the segmentation.
 
     Raises:
         EmptyMaskError: There is nothing to write.
@@ -44,8 +49,8 @@ def write_segmentation(path: Path, mask: VoxelMask, volume: Volume, series: Seri
     if not frames.any():
         msg = f"{path}: expected a lesion mask with voxels for a DICOM SEG, got an empty one; there is nothing to write"
         raise EmptyMaskError(msg)
-    for image in images:
-        for tag in (*NAMING, *_ALSO):
+    for image in () if keep_patient else images:
+        for tag in NAMING:
             if tag in image:
                 setattr(image, tag, None)
     family = codes.DCM.ArtificialIntelligence
