@@ -1,8 +1,9 @@
 """The tables of docs/explanation/performance.md, measured and written in one go on this machine.
 
-    python benchmarks/performance.py                              # everything but tissue maps, about 20 minutes
+    python benchmarks/performance.py                              # what needs no data, about 20 minutes
     python benchmarks/performance.py --sections folder engines    # some tables; the others stay as they are
     python benchmarks/performance.py --sections tissue --brainweb VARIED   # see benchmarks/tissue_accuracy.py
+    python benchmarks/performance.py --sections bfloat16 --brats BRATS     # see benchmarks/engine_accuracy.py
     python benchmarks/performance.py --small --page /tmp/page.md  # tiny sizes: shows that it runs, and nothing else
 
 Every table says its day, its machine, and with `--busy` that other work ran beside it. Peers of a table are measured in
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import engine_accuracy
 import memory
 import numpy as np
 import torch
@@ -33,7 +35,7 @@ import scoring
 from semcycle.errors import CheckpointError
 from semcycle.files import read_json, write_bytes
 from semcycle.prediction.reconstruct import reconstruct_slices
-from semcycle.training.engines import ENGINES, TORCH, use_engine
+from semcycle.training.engines import BFLOAT16, ENGINES, TORCH, use_engine
 from semcycle.training.models import open_model
 from semcycle.training.shipped import DEFAULT
 
@@ -54,6 +56,7 @@ class Plan:
     slices: int = 155
     threads: int = 2
     brainweb: Path | None = None
+    brats: Path | None = None
 
 
 SMALL = Plan(2, 6.0, 6, (6.0,), 200_000, 4, 1)
@@ -149,7 +152,7 @@ def change_engines(plan: Plan) -> Table:
         None,
         0.0,
     )
-    for engine in (TORCH, *ENGINES):
+    for engine in (TORCH, BFLOAT16, *ENGINES):
         try:
             method = use_engine(model, engine).method
         except CheckpointError:
@@ -184,6 +187,13 @@ def map_tissue(plan: Plan) -> Table:
     return [["`--tissue`", "mean Dice", "CPU seconds a scan", "times as fast as atlas"], *rows]
 
 
+def compare_scores(plan: Plan) -> Table:
+    """Scores and masks of real tumours in bfloat16 and in single precision."""
+    if plan.brats is None:
+        sys.exit("--sections bfloat16: expected --brats, a folder with cases of BraTS 2018 below it")
+    return engine_accuracy.as_table(engine_accuracy.compare_cases(plan.brats), BFLOAT16)
+
+
 SECTIONS: dict[str, Callable[[Plan], Table]] = {
     "folder": predict_folder,
     "many": predict_many,
@@ -191,7 +201,9 @@ SECTIONS: dict[str, Callable[[Plan], Table]] = {
     "scoring": score_voxels,
     "engines": change_engines,
     "tissue": map_tissue,
+    "bfloat16": compare_scores,
 }
+NEED_DATA = ("tissue", "bfloat16")
 
 
 def write_table(page: Path, section: str, table: Table, note: str) -> None:
@@ -218,7 +230,7 @@ def machine(plan: Plan, *, busy: bool) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--sections", nargs="+", choices=SECTIONS, default=[name for name in SECTIONS if name != "tissue"]
+        "--sections", nargs="+", choices=SECTIONS, default=[name for name in SECTIONS if name not in NEED_DATA]
     )
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--small", action="store_true", help="tiny sizes")
@@ -227,6 +239,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=None)
     parser.add_argument("--spacings", type=float, nargs="+", default=None)
     parser.add_argument("--brainweb", type=Path, default=None)
+    parser.add_argument("--brats", type=Path, default=None)
     words = parser.parse_args()
     given = {key: value for key, value in vars(words).items() if key in Plan.__dataclass_fields__ and value is not None}
     base = SMALL if words.small else Plan()

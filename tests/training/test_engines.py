@@ -1,5 +1,9 @@
-"""Engines give what torch gives, to 1e-4, for every method whose networks can be written; a missing one is named."""
+"""Engines give what torch gives, to 1e-4, for every method whose networks can be written; a missing one is named.
 
+bfloat16 has other bounds: three digits of its numbers are those of float32.
+"""
+
+import copy
 import pickle
 from importlib.util import find_spec
 
@@ -12,7 +16,8 @@ from semcycle.errors import CheckpointError
 from semcycle.files import read_json
 from semcycle.methods import METHODS, method_class
 from semcycle.prediction.reconstruct import reconstruct_slices
-from semcycle.training import engines
+from semcycle.training import bfloat16, engines
+from semcycle.training.bfloat16 import Bfloat16Network, fuse_norms
 from semcycle.training.engines import ENGINES, EngineNetwork, use_engine
 from semcycle.training.models import open_model
 from semcycle.training.onnx_export import channels_in, exportable_networks
@@ -96,7 +101,7 @@ def test_a_model_on_an_engine_can_be_sent_to_another_process(engine):
 def test_predict_records_the_engine_and_does_scans_of_another_one_again(engine, tmp_path):
     scan = make_scan(tmp_path / "scan.nii.gz", ball_brain(seed=3)["t2"])
     words = ("predict", scan, "--fast", "--out", tmp_path / "out")
-    semcycle(*words)
+    semcycle(*words, "--engine", "torch")
     plain = read_json(tmp_path / "out/scan_record.json")
     scores = np.asanyarray(nib.load(tmp_path / "out/scan_anomaly.nii.gz").dataobj)
     assert "engine" not in plain["run"]
@@ -118,8 +123,62 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(engine, tmp_pat
 
 
 def test_an_unknown_engine_and_a_model_without_networks_are_refused(monkeypatch):
-    with pytest.raises(CheckpointError, match="expected an engine of torch, onnx, openvino, got 'tpu'"):
+    with pytest.raises(CheckpointError, match="expected an engine of auto, torch, bfloat16, onnx, openvino, got 'tpu'"):
         use_engine(open_model("t2-brain-1"), "tpu")
     monkeypatch.setattr(engines, "find_spec", lambda name: name)
     with pytest.raises(CheckpointError, match="networks alone"):
         use_engine(open_model("intensity"), "onnx")
+
+
+@pytest.mark.parametrize("model", ["t2-brain", "t2-brain-1"])
+def test_norms_taken_into_convolutions_change_the_last_digits_only(model):
+    method = open_model(model).method
+    for path in exportable_networks(method):
+        network = method.get_submodule(path)
+        x = torch.from_numpy(np.random.default_rng(0).random((2, channels_in(network), 64, 96), np.float32))
+        fused = fuse_norms(copy.deepcopy(network))
+        with torch.no_grad():
+            np.testing.assert_allclose(fused(x), network(x), atol=1e-4)
+        count = sum(isinstance(part, torch.nn.BatchNorm2d) for part in fused.modules())
+        assert count == 0
+        assert sum(isinstance(part, torch.nn.GroupNorm) for part in fused.modules()) == sum(
+            isinstance(part, torch.nn.GroupNorm) for part in network.modules()
+        )
+
+
+def test_a_transposed_convolution_takes_its_norm_too():
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(torch.nn.ConvTranspose2d(3, 5, 2, stride=2), torch.nn.BatchNorm2d(5))
+    layers[1].running_mean.normal_()
+    layers[1].running_var.uniform_(0.5, 2)
+    layers.eval()
+    x = torch.rand(2, 3, 8, 8)
+    with torch.no_grad():
+        np.testing.assert_allclose(fuse_norms(copy.deepcopy(layers))(x), layers(x), atol=1e-5)
+
+
+def test_bfloat16_gives_a_scan_the_same_scores_to_about_two_digits():
+    plain = open_model("t2-brain")
+    other = use_engine(plain, "bfloat16")
+    arrays = ball_brain((128, 128, 6), seed=1)
+    x, brain = np.moveaxis(arrays["t2"], 2, 0) / 1000, np.moveaxis(arrays["t2"] > 0, 2, 0)
+    ours, theirs = (reconstruct_slices(one.method, x, brain) for one in (plain, other))
+    for mine, its in zip(ours, theirs, strict=True):
+        difference = np.abs(mine - its)
+        assert 0 < difference.max() < 0.15
+        assert difference.mean() < 0.02  # noise in a ball; brains agree to 5e-4
+    assert other.engine == "bfloat16"
+    assert isinstance(other.method.cycle.S, Bfloat16Network)
+    assert {p.dtype for p in plain.method.parameters()} == {torch.float32}  # left as it was
+
+
+@pytest.mark.parametrize(("units", "engine"), [(True, "bfloat16"), (False, "torch")])
+def test_auto_takes_bfloat16_where_the_processor_has_units_for_it(units, engine, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
+    assert use_engine(open_model("t2-brain-1"), "auto").engine == engine
+    assert use_engine(open_model("intensity"), "auto").engine == "torch"  # it has no networks
+
+
+def test_a_torch_that_cannot_tell_has_no_units(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not bfloat16.has_bfloat16_units()

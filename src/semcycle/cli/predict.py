@@ -92,8 +92,12 @@ def predict(
     ] = None,
     device: Device = "cpu",
     engine: Annotated[
-        str, typer.Option(help="What computes the networks: torch; onnx or openvino after installing these extras.")
-    ] = "torch",
+        str,
+        typer.Option(
+            help="What computes the networks: torch; bfloat16: torch with shorter numbers; onnx or openvino after "
+            "installing these extras; auto is bfloat16 where the processor has units for it (AMX), and else torch."
+        ),
+    ] = "auto",
 ) -> None:
     """Find anomalies in scans: maps, lesion mask, tissue, healthy reconstruction on the scans' grids, and a report."""
     import json

@@ -11,7 +11,7 @@ from semcycle.prediction.dicom_scan import load_series
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.training.calibration import find_threshold
 from semcycle.training.checkpoint import Checkpoint
-from semcycle.training.engines import TORCH, use_engine
+from semcycle.training.engines import AUTO, use_engine
 from semcycle.training.models import open_model
 from semcycle.training.shipped import DEFAULT
 from semcycle.volume import Volume, from_nibabel, labels_inside, load_mask, load_volume
@@ -28,7 +28,7 @@ def predict(
     preset: str | None = None,
     tta: bool = False,
     device: str = "cpu",
-    engine: str = TORCH,
+    engine: str = AUTO,
 ) -> Prediction:
     """Find anomalies in a T2 scan of the head.
 
@@ -43,7 +43,9 @@ def predict(
         preset: Post-processing; the model's own without.
         tta: Mean with the mirrored scan.
         device: Where the networks run.
-        engine: What computes them: ``torch``, ``onnx`` or ``openvino``, see :mod:`semcycle.training.engines`.
+        engine: What computes them: ``torch``, ``bfloat16``, ``onnx`` or ``openvino``, see
+            :mod:`semcycle.training.engines`; ``auto`` is ``bfloat16`` where the processor has units for it, and else
+            ``torch``.
 
     Returns:
         Prediction with arrays on the scan's grid (``anomaly_native()``, ``mask_native()``, ``reconstruction_native()``,

@@ -154,8 +154,7 @@ def predict_volume(
         GeometryError: The brain does not fit the working window.
     """
     prepared = preprocess(volume, checkpoint.preprocess, brain)
-    batch = 32 if len(cut_slabs(volume.shape)) == 1 else 8  # a large scan leaves less memory for the networks
-    reconstruction = reconstruct_slices(checkpoint.method, prepared.image, prepared.brain, batch, tta=tta)
+    reconstruction = reconstruct_slices(checkpoint.method, prepared.image, prepared.brain, tta=tta)
     chosen = preset or checkpoint.preset
     pixel = prepared.record.grid.pixel_mm
     spacing = (ras_spacing(volume.affine)[2], pixel, pixel)

@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from semcycle.methods.base import Method, Reconstructed, Reconstruction
 from semcycle.types import SliceArray, SliceMask
 
+BATCHES = {"cpu": 8}
+"""Slices at a time by kind of device: on a CPU so many that what is between two layers stays in its cache."""
+BATCH = 32
+"""On other devices."""
+
 
 def reconstruct_slices(
-    method: Method[Any], x: SliceArray, brain: SliceMask, batch_size: int = 32, *, tta: bool = False
+    method: Method[Any], x: SliceArray, brain: SliceMask, batch_size: int | None = None, *, tta: bool = False
 ) -> Reconstructed:
     """Run a method over slices.
 
@@ -21,13 +26,14 @@ def reconstruct_slices(
         method: In any mode, on any device.
         x: ``(S, H, W)`` in [0, 1].
         brain: ``(S, H, W)``; slices without brain are not run and come back as 0.
-        batch_size: Slices at a time.
+        batch_size: Slices at a time; what suits the device without.
         tta: Take the mean with the reconstruction of the mirrored slices.
 
     Returns:
         Reconstruction, and tissue maps and a score of its own where the method has them.
     """
     device = next((parameter.device for parameter in method.parameters()), torch.device("cpu"))
+    batch_size = batch_size or BATCHES.get(device.type, BATCH)
     image = np.zeros(x.shape, np.float32)
     tissue: NDArray[np.float32] | None = None
     score: NDArray[np.float32] | None = None

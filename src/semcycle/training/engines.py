@@ -1,7 +1,9 @@
 """Engines: what computes a model's networks. An engine takes the place of a network's forward call, nothing else.
 
-torch is always there. ONNX Runtime and OpenVINO get the networks as ONNX, made from the model's own weights when it is
-opened, so that no file can be out of date. All run on the CPU with as many threads as torch has.
+torch is always there; ``bfloat16`` is torch with numbers of half the length (:mod:`semcycle.training.bfloat16`), and
+``auto`` takes it where the processor has units for them. ONNX Runtime and OpenVINO get the networks as ONNX, made from
+the model's own weights when it is opened, so that no file can be out of date. They run on the CPU with as many threads
+as torch has.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semcycle.errors import CheckpointError
+from semcycle.training.bfloat16 import Bfloat16Network, has_bfloat16_units
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.training.onnx_export import exportable_networks, network_to_onnx
 
 Forward: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """``(B, C, H, W)`` to ``(B, C', H, W)``."""
-TORCH = "torch"
+TORCH, BFLOAT16 = "torch", "bfloat16"
+AUTO = "auto"
+"""``bfloat16`` on the CPU where it has units for such numbers and the method's networks can be replaced, else torch."""
 
 
 def start_onnx_runtime(content: bytes, threads: int) -> Forward:
@@ -61,25 +66,38 @@ def use_engine(checkpoint: Checkpoint, engine: str) -> Checkpoint:
         CheckpointError: No engine has this name, it is not installed, the model is on a GPU, or its method cannot be
             written as ONNX.
     """
+    on_cpu = all(parameter.device.type == "cpu" for parameter in checkpoint.method.parameters())
+    if engine == AUTO:
+        engine = BFLOAT16 if on_cpu and checkpoint.method.networks and has_bfloat16_units() else TORCH
     if engine == TORCH:
         return checkpoint
-    if engine not in ENGINES:
-        msg = f"expected an engine of {', '.join([TORCH, *ENGINES])}, got {engine!r}; correct --engine"
+    if engine not in (BFLOAT16, *ENGINES):
+        msg = f"expected an engine of {', '.join([AUTO, TORCH, BFLOAT16, *ENGINES])}, got {engine!r}; correct --engine"
         raise CheckpointError(msg)
-    packages, _ = ENGINES[engine]
+    _check_installed(engine)
+    paths = exportable_networks(checkpoint.method)
+    if engine != BFLOAT16 and not on_cpu:
+        device = next(checkpoint.method.parameters()).device.type
+        msg = f"--engine {engine}: expected --device cpu, got {device}; on a GPU use --engine {TORCH} or {BFLOAT16}"
+        raise CheckpointError(msg)
+    method = copy.deepcopy(checkpoint.method)
+    for path in paths:
+        owner, _, name = path.rpartition(".")
+        network = method.get_submodule(path)
+        replaced = (
+            Bfloat16Network(network)
+            if engine == BFLOAT16
+            else EngineNetwork(network, engine, checkpoint.preprocess.size)
+        )
+        setattr(method.get_submodule(owner), name, replaced)
+    return replace(checkpoint, method=method, engine=engine)
+
+
+def _check_installed(engine: str) -> None:
+    packages, _ = ENGINES.get(engine, ((), None))
     if missing := [package for package in packages if find_spec(package) is None]:
         msg = f"--engine {engine}: expected {' and '.join(missing)}, found none; pip install 'semcycle[{engine}]'"
         raise CheckpointError(msg)
-    paths = exportable_networks(checkpoint.method)
-    method = copy.deepcopy(checkpoint.method)
-    if (device := next(method.parameters()).device.type) != "cpu":
-        msg = f"--engine {engine}: expected --device cpu, got {device}; on a GPU use --engine {TORCH}"
-        raise CheckpointError(msg)
-    for path in paths:
-        owner, _, name = path.rpartition(".")
-        network = EngineNetwork(method.get_submodule(path), engine, checkpoint.preprocess.size)
-        setattr(method.get_submodule(owner), name, network)
-    return replace(checkpoint, method=method, engine=engine)
 
 
 class EngineNetwork(nn.Module):
