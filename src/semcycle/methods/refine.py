@@ -33,7 +33,7 @@ from semcycle.types import ImageBatch, MaskBatch, SliceArray, SliceMask
 Input = Literal["x", "reconstruction", "residual", "tissue", "brain", "height", "neighbours"]
 CHANNELS = {"x": 1, "reconstruction": 1, "residual": 1, "tissue": 3, "brain": 1, "height": 1}
 """Channels of each input but the neighbours, of which the settings say how many."""
-BATCH = 16
+REFINED_AT_ONCE = 16
 """Slices of a scan at a time."""
 
 
@@ -165,8 +165,8 @@ class Refine(Method[RefineSettings]):
         self.eval()
         score = np.zeros(x.shape, np.float32)
         shown = np.flatnonzero(brain.any(axis=(1, 2)))
-        for start in range(0, len(shown), BATCH):
-            part = shown[start : start + BATCH]
+        for start in range(0, len(shown), REFINED_AT_ONCE):
+            part = shown[start : start + REFINED_AT_ONCE]
             batch, window = _crop_window(self._scan_batch(x, brain, reconstructed, part), self.net.multiple)
             score[(part, *window)] = self._probability(batch)[:, 0].cpu().numpy()
         return self.cycle.finish(x, brain, reconstructed)._replace(score=score)
