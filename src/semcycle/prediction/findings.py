@@ -88,7 +88,7 @@ def list_findings(prediction: Prediction) -> list[Finding]:
         return []
     to_template = place_brain(prediction.prepared.brain_native, affine)
     health = _comparable(prediction)
-    boxes = ndimage.find_objects(components.labels)
+    boxes = [box[::-1] for box in ndimage.find_objects(components.labels.T)]  # along memory
     findings = []
     for number, label in enumerate(np.argsort(-components.sizes_ml, kind="stable"), start=1):
         box, ml = boxes[label], float(components.sizes_ml[label])

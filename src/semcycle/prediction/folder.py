@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from semcycle.errors import Failure, LayoutError, VolumeError, WorkerError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, read_failures, write_failures
@@ -25,6 +26,7 @@ from semcycle.training.checkpoint import Checkpoint
 from semcycle.training.engines import TORCH
 from semcycle.training.shipped import WEIGHTS
 from semcycle.volume import image_files, load_mask, load_volume, save_volume
+from semcycle.volume.masks import values_inside
 from semcycle.volume.slabs import Slabs, cut_slabs
 
 VERSIONS = {"semcycle": VERSION, "torch": torch.__version__, "numpy": np.__version__}
@@ -254,11 +256,16 @@ def _is_done(record: Mapping[str, Any] | None, content: str, how: str, model: st
 
 
 def _write(prediction: Prediction, out: Path, name: str, place: Callable[[str, str], str]) -> list[str]:
+    def tissue(part: slice, index: int) -> NDArray[np.uint8]:
+        shares = prediction.tissue_map(index, part)
+        shares *= 255
+        return np.rint(shares, out=shares).astype(np.uint8)
+
     outputs: dict[str, tuple[str, type, Callable[[slice, int], Any]]] = {
         "anomaly": ("anomaly", np.float32, lambda part, _: prediction.anomaly_native(part)),
         "mask": ("lesion mask", np.bool_, lambda part, _: prediction.mask_native(part)),
         "reconstruction": ("reconstruction", np.float32, lambda part, _: prediction.reconstruction_native(part)),
-        "tissue": ("GM WM CSF", np.uint8, lambda part, index: np.rint(prediction.tissue_map(index, part) * 255)),
+        "tissue": ("GM WM CSF", np.uint8, tissue),
     }
     if prediction.threshold is None:
         del outputs["mask"]
@@ -278,7 +285,8 @@ def _write(prediction: Prediction, out: Path, name: str, place: Callable[[str, s
 def _describe(prediction: Prediction, checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
     volume, brain = prediction.volume, prediction.prepared.brain_native
     components, threshold = prediction.components(), prediction.threshold
-    scores = np.concatenate([prediction.anomaly_native(part)[brain[:, :, part]] for part in cut_slabs(volume.shape)])
+    parts = cut_slabs(volume.shape)
+    scores = np.concatenate([values_inside(prediction.anomaly_native(part), brain[:, :, part]) for part in parts])
     return {
         "scan": printable_name(path.name),
         "model": f"{checkpoint.recipe.name} ({checkpoint.record['fingerprint'][:12]})",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from semcycle.training.calibration import Threshold
 from semcycle.types import Spacing, VoxelArray, VoxelMask
-from semcycle.volume.masks import label_components
+from semcycle.volume.masks import label_components, values_inside
 from semcycle.volume.slabs import Slabs, as_slabs, cut_slabs
 
 
@@ -66,15 +66,15 @@ def find_components(
         N components and their ``(N,)`` peaks.
     """
     slabs = as_slabs(scores) if isinstance(scores, np.ndarray) else scores
-    above, parts, values = np.zeros(brain.shape, bool), cut_slabs(brain.shape), []
+    above, parts, values = np.zeros_like(brain), cut_slabs(brain.shape), []
     for part in parts:
-        slab = slabs.make(part, 0)
+        slab = np.asarray(slabs.make(part, 0), order="F" if above.flags.f_contiguous else "C")  # as the labels below
         above[:, :, part] = (slab >= grow) & brain[:, :, part]
-        values.append(slab[above[:, :, part]])
+        values.append(values_inside(slab, above[:, :, part]))
     labels, voxels = label_components(above, spacing)
     peaks = np.full(len(voxels) + 1, -np.inf, np.float32)
     for part, value in zip(parts, values, strict=True):
-        np.maximum.at(peaks, labels[:, :, part][above[:, :, part]], value)
+        np.maximum.at(peaks, values_inside(labels[:, :, part], above[:, :, part]), value)
     return Components(labels, voxels * float(np.prod(spacing)) / 1000), peaks[1:]
 
 
@@ -91,7 +91,8 @@ def find_lesions(scores: VoxelArray | Slabs, brain: VoxelMask, spacing: Spacing,
     components, peaks = find_components(scores, brain, spacing, grow)
     kept = (peaks >= threshold.value) & (components.sizes_ml >= threshold.min_ml)
     numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
-    for slab in components.labels:
+    labels = components.labels
+    for slab in labels.T if labels.flags.f_contiguous else labels:
         if slab.any():  # what is never touched of a large array takes no memory
             slab[...] = numbers[slab]
     return Components(components.labels, components.sizes_ml[kept])

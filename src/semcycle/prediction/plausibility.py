@@ -13,6 +13,7 @@ from semcycle.prediction.filters import erode
 from semcycle.preprocess.pipeline import Prepared
 from semcycle.types import Spacing
 from semcycle.volume import Volume
+from semcycle.volume.masks import values_inside
 
 _SURE = 0.8
 """Probability from which a voxel stands for its tissue."""
@@ -74,7 +75,7 @@ def judge_lesions(lesion_ml: float, brain_ml: float) -> list[str]:
 
 def _negative(volume: Volume, prepared: Prepared) -> str:
     """Unsigned 16-bit values read as signed turn the brightest voxels negative."""
-    values = volume.data[prepared.brain_native]
+    values = values_inside(volume.data, prepared.brain_native)
     share = float((values < NEGATIVE_LEVEL * np.percentile(np.abs(values), 75)).mean())
     if share <= MAX_NEGATIVE_SHARE:
         return ""

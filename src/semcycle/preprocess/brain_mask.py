@@ -10,6 +10,7 @@ from scipy import ndimage
 from semcycle.errors import BrainMaskError
 from semcycle.types import VoxelMask
 from semcycle.volume import Volume, ras_spacing, to_ras
+from semcycle.volume.masks import bounding_box, values_inside
 from semcycle.volume.slabs import thin_out
 
 MIN_ML = 50.0
@@ -94,7 +95,7 @@ def find_background(volume: Volume) -> Background:
     clear = away > FAINT * top
     if not clear.any():
         return Background(level, 0.0, 0.0)
-    tissue = float(np.median(away[clear]))
+    tissue = float(np.median(values_inside(away, clear)))
     faint = np.count_nonzero((away > 0) & (away <= FAINT * tissue))
     tolerance = FAINT * tissue if faint > MAX_FAINT * np.count_nonzero(away) else 0.0
     return Background(level, tolerance, tissue)
@@ -176,9 +177,9 @@ def black_level(volume: Volume, brain: VoxelMask, background: Background, *, str
         BrainMaskError: The brain lies on both sides of its background, as after z-scoring: what was black is unknown;
             or below it.
     """
-    values = volume.data[brain]
+    values = values_inside(volume.data, brain)
     low = float(np.percentile(values, 0.1))
-    emptied = stripped or np.mean(volume.data[~brain] == background.level) > 0.9
+    emptied = stripped or _share_at(background.level, volume, ~brain) > 0.9
     # padding is -1 or -1024, what a scan's standardisation left of its air is -0.4537
     padded = background.level < 0 <= low and background.level.is_integer()
     black = 0.0 if padded or (not emptied and background.level > 0) else background.level
@@ -212,7 +213,7 @@ def check_levels(volume: Volume, background: Background) -> None:
         BrainMaskError: As after z-scoring within a mask.
     """
     away = thin_out(volume.data) - np.float32(background.level)
-    inside = away[away != 0]
+    inside = values_inside(away, away != 0)
     if inside.size > (1 - MIN_EMPTY) * away.size:
         return
     below = float(np.mean(inside < -FAINT * background.tissue))
@@ -255,6 +256,11 @@ def check_fit(mask: VoxelMask, volume: Volume, background: Background) -> list[s
     if dice >= MIN_FIT:
         return []
     return [f"the brain mask that was given is not where the stripped scan has voxels: Dice {dice:.2f}"]
+
+
+def _share_at(level: float, volume: Volume, mask: VoxelMask) -> float:
+    """Of a mask's voxels, how many have exactly one intensity."""
+    return float(np.count_nonzero((volume.data == level) & mask) / max(int(np.count_nonzero(mask)), 1))
 
 
 def check_mask(mask: VoxelMask, volume: Volume, method: str) -> BrainRecord:
@@ -304,7 +310,7 @@ def clean_mask(mask: VoxelMask) -> VoxelMask:
 
 def _box(mask: VoxelMask) -> tuple[slice, ...]:
     """What holds a mask that is not empty, with a margin of a voxel."""
-    return tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in ndimage.find_objects(mask.view(np.uint8))[0])
+    return tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in bounding_box(mask) or ())
 
 
 def _largest_component(mask: VoxelMask) -> VoxelMask:

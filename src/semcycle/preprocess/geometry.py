@@ -72,6 +72,9 @@ class WorkingGrid:
         Args:
             slices: ``(S, H, W)``.
             part: Of the scan's axis K, the only voxels that are made.
+
+        Returns:
+            ``(I, J, K)`` in the order of NIfTI files, the first axis the fastest.
         """
         affine = np.array(self.affine)
         rows, columns = self._matrices("area", back=True)
@@ -83,7 +86,7 @@ class WorkingGrid:
         else:
             slices = slices[wanted]
         data = rows @ np.asarray(slices, np.float32) @ columns.T  # (S, J, I)
-        return np.ascontiguousarray(from_ras(data.transpose(2, 1, 0), affine))
+        return np.asfortranarray(from_ras(data.transpose(2, 1, 0), affine))
 
     def locate(self, voxels: NDArray[np.integer]) -> NDArray[np.intp]:
         """The working pixels that the centres of voxels lie in; for voxels beside the window the nearest.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from semcycle.errors import VolumeError
 from semcycle.types import VoxelArray, VoxelMask
 from semcycle.volume import Volume, axial_axis
+from semcycle.volume.masks import values_inside
 
 MEDIAN_LEVEL = 0.35
 """Where ``median`` puts the brain's median: T2 CSF and lesions reach 1.2 to 2.5 times the median, so they fit."""
@@ -84,8 +85,9 @@ def fit_scale(
             return (float(np.median(values)) - zero) / MEDIAN_LEVEL
         return float(np.percentile(values, percentile)) - zero
 
-    whole = unit(volume.data.ravel() if scope == "volume" else volume.data[brain])
-    if not whole > 0 or np.ptp(volume.data[brain]) == 0:
+    values = values_inside(volume.data, brain)
+    whole = unit(volume.data.ravel(order="K") if scope == "volume" else values)
+    if not whole > 0 or np.ptp(values) == 0:
         msg = (
             f"{volume.source}: expected intensities above the background ({zero:g}) in the brain, got none; check the "
             "scan"

@@ -223,7 +223,7 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
     if settings.histogram is not None:
         scale = match_histogram(scale, scale.forward(volume.data)[brain], settings.histogram)
     scaled = scale.forward(volume.data)
-    scaled[~brain] = 0
+    scaled *= brain
     image = grid.forward(scaled)
     del scaled
     mask = grid.forward_mask(brain)

@@ -224,7 +224,7 @@ def _nifti_bytes(header: Any, slabs: Slabs) -> Iterator[bytes]:
     yield stream.getvalue().ljust(header.get_data_offset(), b"\0")
     for channel in range(int(np.prod(slabs.shape[3:]))):
         for part in cut_slabs(slabs.shape):
-            yield slabs.make(part, channel).astype(header.get_data_dtype()).tobytes(order="F")
+            yield slabs.make(part, channel).astype(header.get_data_dtype(), copy=False).tobytes(order="F")
 
 
 def _pack(content: Iterable[bytes]) -> Iterator[bytes]:

@@ -15,6 +15,16 @@ NEIGHBOURS = np.ones((3, 3, 3), bool)
 """26-connectivity."""
 
 
+def values_inside(data: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
+    """The values of a mask's voxels, in the order in which they lie in memory.
+
+    Arrays of NIfTI files have the first axis the fastest; ``data[mask]`` walks across them and takes 8 times as long.
+    """
+    if data.flags.f_contiguous and mask.flags.f_contiguous:
+        return np.asarray(data.T[mask.T])
+    return np.asarray(data[mask])
+
+
 def drop_small(mask: NDArray[np.bool_], spacing: Spacing, min_mm3: float) -> NDArray[np.bool_]:
     """A mask without its components below a volume in mm3."""
     voxel = float(np.prod(spacing))
@@ -34,12 +44,12 @@ def label_components(mask: NDArray[np.bool_], spacing: Spacing) -> tuple[NDArray
         msg = f"expected a 3-D mask, got shape {mask.shape}"
         raise ScoringError(msg)
     check_spacing(spacing)
-    labels = np.zeros(mask.shape, np.int32)
+    labels = np.zeros_like(mask, np.int32)  # in the mask's order of memory
     box = bounding_box(mask)
     if box is None:
         return labels, np.zeros(0, np.int64)
     count = ndimage.label(mask[box], NEIGHBOURS, output=labels[box])
-    return labels, np.bincount(labels[box][mask[box]], minlength=int(count) + 1)[1:]
+    return labels, np.bincount(values_inside(labels[box], mask[box]), minlength=int(count) + 1)[1:]
 
 
 def check_spacing(spacing: Spacing) -> None:
