@@ -17,7 +17,7 @@ from semcycle.files import read_json
 from semcycle.methods import METHODS, method_class
 from semcycle.prediction.reconstruct import reconstruct_slices
 from semcycle.training import bfloat16, engines
-from semcycle.training.bfloat16 import Bfloat16Network, fuse_norms
+from semcycle.training.bfloat16 import Bfloat16Network, Bfloat16ReLU, fuse_norms
 from semcycle.training.engines import ENGINES, EngineNetwork, use_engine
 from semcycle.training.models import open_model
 from semcycle.training.onnx_export import channels_in, exportable_networks
@@ -170,6 +170,14 @@ def test_bfloat16_gives_a_scan_the_same_scores_to_about_two_digits():
     assert other.engine == "bfloat16"
     assert isinstance(other.method.cycle.S, Bfloat16Network)
     assert {p.dtype for p in plain.method.parameters()} == {torch.float32}  # left as it was
+
+
+def test_the_relu_of_bfloat16_is_that_of_torch():
+    x = torch.cat([torch.randn(1000), torch.tensor([0.0, -0.0, torch.inf, -torch.inf, 1e-40, -1e-40])]).bfloat16()
+    expected = torch.relu(x)
+    made = Bfloat16ReLU()(x)
+    assert made is x  # in place
+    assert torch.equal(made, expected)
 
 
 @pytest.mark.parametrize(("units", "engine"), [(True, "bfloat16"), (False, "torch")])

@@ -21,17 +21,30 @@ def has_bfloat16_units() -> bool:
     return bool(capabilities.get("amx_bf16", False))
 
 
+class Bfloat16ReLU(nn.Module):
+    """max(x, 0) of bfloat16, in place: as whole numbers of 16 bits they have the same sign, and a third of the cost."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape; x itself."""
+        x.view(torch.int16).clamp_min_(0)
+        return x
+
+
 class Bfloat16Network(nn.Module):
     """A network computed in bfloat16, its batch norms taken into the convolutions before them.
 
     Args:
-        network: In evaluation mode; left as it is.
+        network: In evaluation mode; left as it is. Computed without gradient.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.multiple: Any = getattr(network, "multiple", None)
         self.network = fuse_norms(copy.deepcopy(network).eval()).to(torch.bfloat16)
+        for part in list(self.network.modules()):
+            for place, layer in part.named_children():
+                if isinstance(layer, nn.ReLU) and layer.inplace:
+                    setattr(part, place, Bfloat16ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
         """What the network makes of ``(B, C, H, W)``, as float32."""
