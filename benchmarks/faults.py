@@ -12,7 +12,7 @@ compares all files with those of a run that was never disturbed, byte for byte b
 - two: the same command twice at once into one folder.
 
 A try is lost where files differ, are missing or left over, where the command cannot be run again, where processes live
-on, or where a traceback was printed. Prints a table and a line for every loss; Linux only.
+on or hang, or where a traceback was printed. Prints a table and a line for every loss; Linux only.
 """
 
 from __future__ import annotations
@@ -127,14 +127,21 @@ class Process:
         pid: Its id, and its group's.
         log: What it prints.
         code: Its exit code once it has ended, negative where a signal ended it.
+        started: When.
+        hung: Whether it was ended because it took too long.
     """
 
     pid: int
     log: Path
     code: int | None = None
+    started: float = field(default_factory=time.monotonic)
+    hung: bool = False
 
     def poll(self) -> int | None:
-        """Its exit code, if it has ended."""
+        """Its exit code, if it has ended; one that takes too long is killed."""
+        if self.code is None and not self.hung and time.monotonic() > self.started + LIMIT_S:
+            self.hung = True
+            self.send(signal.SIGKILL, group=True)
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -142,11 +149,8 @@ class Process:
         return self.code
 
     def wait(self) -> int:
-        """Wait for its end; one that takes too long is killed."""
-        end = time.monotonic() + LIMIT_S
+        """Wait for its end."""
         while self.poll() is None:
-            if time.monotonic() > end:
-                self.send(signal.SIGKILL, group=True)
             time.sleep(0.002)
         return int(self.code or 0)
 
@@ -155,16 +159,18 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number) if group else os.kill(self.pid, number)
 
-    def is_alone(self) -> bool:
-        """Whether its group is gone within some seconds of its end."""
+    def list_trouble(self) -> list[str]:
+        """What is wrong once it has ended: it hung, or its group lives on for seconds."""
+        if self.hung:
+            return [f"hung for {LIMIT_S:.0f} s"]
         for _ in range(500):
             try:
                 os.killpg(self.pid, 0)
             except ProcessLookupError:
-                return True
+                return []
             time.sleep(0.01)
         os.killpg(self.pid, signal.SIGKILL)
-        return False
+        return ["processes that lived on"]
 
     def workers(self) -> list[int]:
         """Ids of its worker processes."""
@@ -318,8 +324,7 @@ def disturb_randomly(bench: Bench, name: str, words: tuple[object, ...], out: Pa
             kills += 1
             if code not in (0, -number, 128 + number):
                 trouble.append(f"{signal.Signals(number).name} ended it with {code}")
-        if not run.is_alone():
-            trouble.append("processes that lived on")
+        trouble += run.list_trouble()
     return trouble, kills
 
 
@@ -332,7 +337,7 @@ def disturb_while_writing(bench: Bench, name: str, words: tuple[object, ...], ou
             run.send(signal.SIGKILL, group=True)
             run.wait()
             break
-    return ([] if run.is_alone() else ["processes that lived on"]), int(run.code == -signal.SIGKILL)
+    return run.list_trouble(), int(run.code == -signal.SIGKILL)
 
 
 def _folders(out: Path) -> list[Path]:
@@ -359,7 +364,7 @@ def kill_worker(bench: Bench, name: str, words: tuple[object, ...], out: Path) -
                 kills = 1
         time.sleep(0.01)
     trouble = [] if run.code == 0 else [f"the run ended with {run.code}"]
-    return trouble + ([] if run.is_alone() else ["processes that lived on"]), kills
+    return trouble + run.list_trouble(), kills
 
 
 def fill_disk(bench: Bench, name: str, words: tuple[object, ...], out: Path) -> Outcome:

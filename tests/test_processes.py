@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from semcycle import processes
 from semcycle.errors import WorkerError
 from semcycle.processes import map_jobs
 
@@ -57,6 +59,20 @@ def is_alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def linger(shared, job):
+    """Keep the process from ending, as the lock of a queue does that a killed worker held."""
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_end_by_itself_is_killed(monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE_S", 0.5)
+    workers = {outcome for _, outcome in map_jobs(linger, None, range(4), 2)}  # ends long before the threads do
+    assert workers
+    assert not any(map(is_alive, workers))
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")

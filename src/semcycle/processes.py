@@ -8,6 +8,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,6 +22,8 @@ from semcycle.errors import WorkerError
 KILLED = "expected a worker to finish, got one that was killed three times; memory may be short: use fewer workers"
 _TRIES = 2
 """Of a job alone; its first end may have been another's doing, and its second one chance."""
+PATIENCE_S = 10.0
+"""For all workers to end once there is nothing left to do; then they are killed."""
 Workers = int | str
 """A number of processes, or the address or scheduler file of a Dask cluster."""
 S = TypeVar("S")
@@ -127,7 +130,13 @@ def _open_pool(content: bytes, workers: int) -> Iterator[ProcessPoolExecutor]:
             if child.pid not in before:
                 child.kill()
         raise
-    pool.shutdown()
+    pool.shutdown(wait=False)  # a worker that is killed just now may hold the lock that the others wait for to end
+    end = time.monotonic() + PATIENCE_S
+    for child in multiprocessing.active_children():
+        if child.pid not in before:
+            child.join(max(0, end - time.monotonic()))
+            child.kill()
+            child.join(PATIENCE_S)
 
 
 _here: list[Any] = []

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from semcycle.methods.base import Reconstructed
 from semcycle.prediction.plausibility import judge_lesions, judge_scan, typical_residual
@@ -55,6 +56,17 @@ def test_methods_without_tissue_maps_are_judged_by_intensity_alone():
     volume, _ = head("t1")
     prepared = preprocess(volume, PreprocessSettings(size=64, pixel_mm=2.0))
     assert any("hardly T2" in doubt for doubt in judge_scan(volume, prepared, Reconstructed(prepared.image), SPACING))
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_values_that_went_on_at_zero_are_a_doubt(bits):
+    volume, maps = head("t2")
+    smooth = ndimage.gaussian_filter(volume.data, 0.7) * (volume.data > 0)
+    scaled = np.floor(smooth / 700 * 2**bits)
+    folded, saturated = scaled % 2**bits, np.minimum(scaled, 2**bits - 1)
+    assert any("wrapped around" in doubt for doubt in doubts_of(make_volume(folded, AFFINE), maps))
+    for plain in (smooth, saturated):
+        assert not any("wrapped around" in doubt for doubt in doubts_of(make_volume(plain, AFFINE), maps))
 
 
 def test_negative_voxels_in_the_brain_are_counted():

@@ -176,6 +176,20 @@ def test_a_background_that_is_not_one_value_leaves_the_brain_as_it_is():
         assert mask.sum() == pytest.approx(brain.sum(), rel=0.05)
 
 
+def test_a_smeared_edge_is_a_doubt():
+    volume, brain = head()
+    data = np.where(brain, np.maximum(volume.data, 100), 0).astype(np.float32)
+    noise = np.abs(np.random.default_rng(1).normal(0, 2, data.shape))
+    for changed, smeared in (
+        (data, False),
+        (np.where(brain, data, noise), False),
+        (ndimage.shift(data, 0.3, order=3), False),
+        (ndimage.gaussian_filter(data, 1.5), True),
+    ):
+        remarks = preprocess(make_volume(changed, volume.affine), PreprocessSettings()).record.brain.warnings
+        assert any("smeared" in remark for remark in remarks) == smeared
+
+
 def test_black_is_where_the_scan_has_it():
     volume, brain = head()
     data = np.where(brain, volume.data, 0)

@@ -20,6 +20,7 @@ from semcycle.preprocess.brain_mask import (
     check_mask,
     clean_mask,
     find_background,
+    judge_edge,
     looks_stripped,
     stripped_brain_mask,
 )
@@ -234,18 +235,19 @@ def preprocess(volume: Volume, settings: PreprocessSettings, brain: VoxelMask | 
 def _find_brain(volume: Volume, given: VoxelMask | None, how: Skull) -> tuple[VoxelMask, float, BrainRecord]:
     """Brain mask, intensity of the background, and where the mask came from."""
     background = find_background(volume)
-    stripped = False
+    stripped, remarks = False, list[str]()
     if given is not None:
         brain, method = clean_mask(given), "given"
         if not brain.any():
             msg = f"{volume.source}: expected a brain mask with voxels inside, got an empty one; check the mask"
             raise BrainMaskError(msg)
+        remarks = check_fit(brain, volume, background)
     elif stripped := looks_stripped(volume, background):
         brain, method = stripped_brain_mask(volume, background), "stripped"
+        remarks = judge_edge(volume, background)
     else:
         check_levels(volume, background)
         brain, method = strip_skull(volume, how)
-    misfit = check_fit(brain, volume, background) if given is not None else []
     black, doubts = black_level(volume, brain, background, stripped=stripped)
     record = check_mask(brain, volume, method)
-    return brain, black, replace(record, warnings=[*record.warnings, *misfit, *doubts])
+    return brain, black, replace(record, warnings=[*record.warnings, *remarks, *doubts])
