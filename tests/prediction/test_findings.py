@@ -42,9 +42,9 @@ def test_each_piece_is_described():
     one, other = findings
     assert one.volume_ml == pytest.approx(4 / 3 * np.pi * 1.2**3, rel=0.15)
     assert (one.peak_score, one.mean_score) == (0.9, 0.9)
-    assert (one.side, one.region, one.tissue) == ("left", "posterior superior", "white matter")
+    assert (one.side, one.region, one.tissue) == ("left", "parietal", "white matter")
     assert (one.contrast, one.difference) == ("brighter", pytest.approx(0.3, abs=1e-3))
-    assert (other.side, other.region) == ("right", "anterior")
+    assert (other.side, other.region) == ("right", "frontal")
     assert (other.contrast, other.difference) == ("darker", pytest.approx(-0.2, abs=1e-3))
     for finding, (centre, *_) in zip(findings, (bright, dark), strict=True):
         assert finding.mm == pytest.approx(centre, abs=STEP_MM)
@@ -56,7 +56,7 @@ def test_the_centre_lies_within_the_piece_and_a_piece_may_take_both_sides():
     brain, affine = even_outline()
     prediction = template_scan(((0, -20, 20), 20, 0.8, 900))
     (finding,) = list_findings(prediction)
-    assert (finding.side, finding.region) == ("both sides", "central, deep")
+    assert (finding.side, finding.region) == ("both sides", "deep grey matter or insula, frontal")
     ring = prediction.anomaly_native().copy()
     mm = np.moveaxis(np.indices(brain.shape), 0, -1) * STEP_MM + affine[:3, 3]
     ring[((mm - (0, -20, 20)) ** 2).sum(-1) < 12**2] = 0

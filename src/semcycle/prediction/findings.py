@@ -1,7 +1,7 @@
 """Findings: the pieces of a lesion mask one by one, as a reader would list them: how large, where, in what, how sure.
 
-Places in words come from a coarse alignment with a template brain (:mod:`semcycle.volume.placement`): thirds of the
-brain's length and height, and whether the piece lies deep. No atlas stands behind them, so no lobe or gyrus is named.
+Places in words come from a coarse alignment with a template brain (:mod:`semcycle.volume.placement`) and name the lobe
+(:mod:`semcycle.volume.regions`), never a gyrus.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from semcycle.files import write_bytes
 from semcycle.spreadsheet import defuse_frame
 from semcycle.types import Affine, VoxelMask
 from semcycle.volume.masks import NEIGHBOURS
-from semcycle.volume.placement import STEP_MM, brain_outline, place_brain, template_depth
+from semcycle.volume.placement import place_brain
+from semcycle.volume.regions import name_region
 from semcycle.volume.slabs import cut_slabs
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ FINDINGS = "_findings.csv"
 """Ending of the table of findings."""
 AROUND_MM = 3.0
 """How far round a piece the tissue is looked at that it sits in; within it a lesion is taken for another tissue."""
-DEEP_MM = 25.0
-"""A centre at least this far below the template brain's surface is called deep."""
 ONE_SIDE = 0.8
 """Share of a piece's voxels on one side from which it is called left or right."""
 TISSUE_WORDS = ("grey matter", "white matter", "CSF")
@@ -56,8 +55,8 @@ class Finding:
         mm: The same place in the scan's mm, right, anterior and superior positive.
         template_mm: The same place in the template, some mm wrong.
         side: ``left``, ``right`` (the patient's) or ``both sides``.
-        region: ``anterior`` or ``posterior``, ``superior`` or ``inferior`` third of the template brain, ``central`` for
-            neither, and ``deep``.
+        region: About which lobe, cerebellum, brain stem, or ``deep grey matter or insula``; several where a quarter of
+            it or more lies in each.
         tissue: That most of its surroundings are, by the model's tissue maps.
         contrast: ``brighter`` or ``darker`` than the healthy reconstruction.
         difference: Mean of x - G(S(x)) in it, in units of the intensity scale.
@@ -163,19 +162,10 @@ class _Place:
     def find(cls, voxels: NDArray[np.intp], centre: NDArray[np.intp], affine: Affine, to: Affine | None) -> _Place:
         if to is None:
             return cls()
-        brain, grid = brain_outline()
         spots = (to @ affine @ np.vstack([np.vstack([centre, voxels]).T, np.ones(len(voxels) + 1)]))[:3]
         left = float((spots[0] < 0).mean())
         side = "left" if left >= ONE_SIDE else "right" if left <= 1 - ONE_SIDE else "both sides"
-        index = np.rint((spots[:, 0] - grid[:3, 3]) / STEP_MM).astype(int)
-        words = []
-        for axis, names in ((1, ("posterior", "", "anterior")), (2, ("inferior", "", "superior"))):
-            filled = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
-            third = int(3 * (index[axis] - filled[0]) / len(filled))
-            words.append(names[min(max(third, 0), 2)])
-        depth = template_depth()[tuple(np.clip(index, 0, np.array(brain.shape) - 1))]
-        region = " ".join(filter(None, words)) or "central"
-        return cls(_three(spots[:, 0], 0), side, region + (", deep" if depth >= DEEP_MM else ""))
+        return cls(_three(spots[:, 0], 0), side, name_region(spots[:, 1:]))
 
 
 def _distances(voxels: NDArray[np.intp], middle: NDArray[np.float64]) -> NDArray[np.float64]:

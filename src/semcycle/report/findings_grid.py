@@ -11,9 +11,9 @@ from semcycle.prediction.findings import Finding
 from semcycle.report.html import make_grid
 
 _NOTE = (
-    "Regions are thirds of a template brain that was laid over this one by its outline alone, central is what lies "
-    "between them; they name no lobe and may be some millimetres off. Only what the threshold let through is listed: a "
-    "lesion may be missing, and a finding may be healthy."
+    "Regions are about right: lobes are named by a template brain that was laid over this one by its outline alone, "
+    "some millimetres off. Only what the threshold let through is listed: a lesion may be missing, and a finding may "
+    "be healthy."
 )
 
 

@@ -2,7 +2,7 @@
 
 The outline of the scan's brain is laid over that of the MNI152 template [fonov2009], as nilearn packages it, by
 Gauss-Newton steps on both, smoothed. Nothing inside the brain is looked at, so a lesion does not pull; what the outline
-does not fix, such as the height of the ventricles, stays a guess. Good for words such as "posterior", not for an atlas.
+does not fix, such as the height of the ventricles, stays a guess. Good for the word of a lobe, not for an atlas.
 """
 
 from __future__ import annotations
@@ -46,12 +46,6 @@ def brain_outline() -> tuple[VoxelMask, Affine]:
     share = parenchyma.reshape(i, STEP_MM, j, STEP_MM, k, STEP_MM).mean(axis=(1, 3, 5))
     brain = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(share > 0.3, 3), iterations=2))[3:-3, 3:-3, 3:-3]
     return np.asarray(brain, bool), _thinned(image.affine, (STEP_MM,) * 3)
-
-
-@lru_cache(maxsize=1)
-def template_depth() -> NDArray[np.float64]:
-    """Distance in mm from the surface of the template's brain, on the grid of :func:`brain_outline`."""
-    return np.asarray(ndimage.distance_transform_edt(np.pad(brain_outline()[0], 1), STEP_MM))[1:-1, 1:-1, 1:-1]
 
 
 def place_brain(brain: VoxelMask, affine: Affine) -> Affine | None:
