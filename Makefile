@@ -47,13 +47,16 @@ reference: .venv/installed
 	touch $@
 
 # The bundled model, from the folders below DATA. First the cycle (2 cores need about two hours), bundled as t2-brain-1,
-# then the refiner on it: anomalies drawn into scans, and an hour of one core.
+# then the refiner on it: two networks, each with anomalies drawn into scans and about 40 minutes of one core.
 CYCLE := build/t2-brain-1
 MODEL := build/t2-brain
 MEDIAN := --intensity median --slices all --workers 2
 MASKS := $(DATA)/lesion-masks
 PASTE := --strokes $(MASKS)/stroke --plaques $(MASKS)/ms-mni --leave-out patient07 --leave-out patient19 \
 	--split models/t2-brain.cases.json --workers 2
+SMALL := --set kinds=tumour:0.16,oedema:0.08,stroke:0.08,plaques:0.34,spots:0.22,faint:0.07,dark:0.05 \
+	--set healthy=0.25 --set rim=0.4 --set coils=0.55
+CENTRED := --tissue none $(MEDIAN) --set centre=brain
 model: cycle refiner
 
 cycle: .venv/installed
@@ -77,8 +80,15 @@ refiner: .venv/installed
 	$(BIN)/semcycle paste $(CYCLE)/stores/brats $(CYCLE)/stores/brainweb $(MODEL)/stores/brats2021 $(MODEL)/stores/native $(PASTE) --copies 10 --seed 1 --out $(MODEL)/stores/first
 	$(BIN)/semcycle paste $(MODEL)/stores/heads $(PASTE) --copies 5 --seed 2 --tag s --out $(MODEL)/stores/heads-pasted
 	$(BIN)/semcycle augment $(MODEL)/stores/first $(MODEL)/stores/heads-pasted --copies 0 --out $(MODEL)/stores/train
-	$(BIN)/semcycle train model/t2-brain --data $(MODEL)/stores/train --precision bf16-mixed --resume --out $(MODEL)/run
-	$(BIN)/semcycle calibrate $(CYCLE)/stores/brats $(MODEL)/stores/brats2021 $(MODEL)/stores/native --split models/t2-brain.calibration.json --allow-learned --preset refined --max-false-components 0.5 --grow-rate 0.003 --model $(MODEL)/run --in-place
+	$(BIN)/semcycle train model/t2-brain-first --data $(MODEL)/stores/train --precision bf16-mixed --resume --out $(MODEL)/first
+	$(BIN)/semcycle paste $(CYCLE)/stores/brats $(CYCLE)/stores/brainweb $(MODEL)/stores/brats2021 $(MODEL)/stores/native $(PASTE) $(SMALL) --copies 10 --seed 3 --out $(MODEL)/stores/second
+	$(BIN)/semcycle paste $(MODEL)/stores/heads $(PASTE) $(SMALL) --copies 5 --seed 4 --tag s --out $(MODEL)/stores/heads-second
+	$(BIN)/semcycle augment $(MODEL)/stores/second $(MODEL)/stores/heads-second --copies 0 --out $(MODEL)/stores/train-second
+	$(BIN)/semcycle train model/t2-brain --start $(MODEL)/first --data $(MODEL)/stores/train-second --precision bf16-mixed --resume --out $(MODEL)/run
+	$(BIN)/semcycle prepare brats $(DATA)/brats $(CENTRED) --out $(MODEL)/centred/brats
+	$(BIN)/semcycle prepare brats $(DATA)/brats2021 $(CENTRED) --out $(MODEL)/centred/brats2021
+	$(BIN)/semcycle prepare manifest $(MODEL)/native $(CENTRED) --out $(MODEL)/centred/native
+	$(BIN)/semcycle calibrate $(MODEL)/centred/brats $(MODEL)/centred/brats2021 $(MODEL)/centred/native --split models/t2-brain.calibration.json --allow-learned --preset refined --max-false-components 0.5 --grow-rate 0.003 --model $(MODEL)/run --in-place
 	$(BIN)/semcycle export $(MODEL)/run --out src/semcycle/models/t2-brain
 
 clean:

@@ -19,13 +19,14 @@ def test_the_bundled_model_becomes_a_file_a_network_with_all_that_belongs_to_it(
     semcycle("export", "t2-brain", "--format", "onnx", "--out", tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     beside = {"onnx.json", "run.json", "calibration.json", "prior.safetensors", "MODEL_CARD.md"}
-    assert names == {"S.onnx", "G.onnx", "net.onnx"} | beside
+    assert names == {"S.onnx", "G.onnx", "net.onnx", "kept-0.onnx"} | beside
     described = json.loads((tmp_path / "onnx.json").read_text())
     assert described["opset"] == OPSET
     assert {name: entry["input"] for name, entry in described["networks"].items()} == {
         "S.onnx": "x: float32 (batch, 1, height, width)",
         "G.onnx": "x: float32 (batch, 3, height, width)",
         "net.onnx": "x: float32 (batch, 10, height, width)",
+        "kept-0.onnx": "x: float32 (batch, 10, height, width)",
     }
     for name in described["networks"]:
         model = onnx.load(tmp_path / name)

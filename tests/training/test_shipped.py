@@ -29,7 +29,10 @@ def test_a_model_loads_and_says_where_it_comes_from(name):
     card = (folder / CARD).read_text()
     for word in ("Not a medical device", "licence", "Where it fails", "make model"):
         assert word in card
-    assert checkpoint.recipe.model_dump() == load_recipe(f"model/{name}").model_dump()
+    recipe = load_recipe(f"model/{name}")
+    if name == "t2-brain":  # `make model` says by --start where the run of the first network lies
+        recipe = recipe.model_copy(update={"start": "build/t2-brain/first"})
+    assert checkpoint.recipe.model_dump() == recipe.model_dump()
 
 
 SHIPPABLE = ("Brats18_TCIA", "BraTS2021_", "subject", "mslub", "icbm")

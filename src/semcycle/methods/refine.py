@@ -61,12 +61,14 @@ class RefineSettings(Config):
     """Adam's decay rates."""
     kept: int = Field(0, ge=0, le=16)
     """Networks that the recipe's ``start``, a refiner on the same cycle, has: they stay as they are, and the score is
-    the mean of the probabilities of all, the new one's included."""
+    made of theirs and of the new one's."""
+    kept_share: float = Field(0.5, ge=0, le=1)
+    """Weight of the mean of their log-odds in the score's; the new network's has the rest."""
 
     @model_serializer(mode="wrap")
     def _leave_out_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Newer than the first runs, so recorded where it is set: those keep their fingerprints."""
-        return {name: value for name, value in dump(self).items() if name != "kept" or value}
+        return {name: value for name, value in dump(self).items() if not name.startswith("kept") or self.kept}
 
 
 class Refine(Method[RefineSettings]):
@@ -196,10 +198,13 @@ class Refine(Method[RefineSettings]):
         return logits
 
     def _probability(self, batch: Batch) -> Tensor:
-        """Mean over the networks, 0 outside the brain: ``(B, 1, H, W)`` in [0, 1]."""
-        data = self._inputs(batch)
-        parts = [network(data).float().sigmoid() for network in (self.net, *self.kept)]
-        return torch.stack(parts).mean(dim=0) * batch.brain
+        """Of the mean log-odds of the networks, 0 outside the brain: ``(B, 1, H, W)`` in [0, 1]."""
+        data, share = self._inputs(batch), self.settings.kept_share
+        logits = self.net(data).float()
+        if len(self.kept):
+            kept = torch.stack([network(data).float() for network in self.kept]).mean(dim=0)
+            logits = share * kept + (1 - share) * logits
+        return torch.sigmoid(logits) * batch.brain
 
     def _inputs(self, batch: Batch) -> Tensor:
         """The channels that the settings name, each of a spread of about 1."""

@@ -41,7 +41,8 @@ def export_onnx(run: Path, folder: Path) -> list[Path]:
     files, networks = [], {}
     for path in exportable_networks(checkpoint.method):
         network = checkpoint.method.get_submodule(path)
-        files.append(folder / f"{path.rpartition('.')[2]}.onnx")
+        owner, _, name = path.rpartition(".")
+        files.append(folder / f"{f'{owner}-{name}' if name.isdigit() else name}.onnx")
         write_bytes(files[-1], network_to_onnx(network, checkpoint.preprocess.size))
         multiple = getattr(network, "multiple", None)
         networks[files[-1].name] = {
