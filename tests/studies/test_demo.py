@@ -49,6 +49,17 @@ def test_found_missed_and_false_alarms_are_counted_lesion_by_lesion(tmp_path):
     assert done == ["h", "a", "b", "c"]
 
 
+def test_specks_beside_a_large_lesion_are_neither_missed_nor_found(tmp_path):
+    healthy = write_ball(tmp_path, "h", group="healthy", noise=40)
+    ill = write_ball(tmp_path, "a", [((12, 14, 12), 9, True), ((26, 26, 20), 1, True)])  # 47 ml and 0.06 ml
+    small = write_ball(tmp_path, "b", [((16, 18, 16), 2, True), ((26, 26, 20), 2, True)], group="ms")
+    dim = replace(write_ball(tmp_path, "c", group="ms"), lesion=small.lesion)
+    two = write_ball(tmp_path, "d", [((12, 14, 12), 9, True), ((26, 26, 20), 2, True)], group="stroke")  # 0.5 ml: 1.1 %
+    row = compare_methods({"x": open_model("intensity")}, PhantomGroups([healthy], [ill, dim, two])).loc["x"]
+    assert row["tumour"].endswith("of 1")
+    assert (row["ms"], row["stroke"].split()[-1]) == ("0 of 2", "2")
+
+
 @pytest.mark.slow
 def test_the_demo_leads_with_what_was_found(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "HEALTHY", 4)
@@ -59,7 +70,10 @@ def test_the_demo_leads_with_what_was_found(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "load_recipe", lambda name: tiny_recipe())
     said = []
     outcome = demo.run_demo(tmp_path / "demo", workers=1, say=said.append)
-    assert said == [f"patients: {tmp_path}/demo/patients/index.html"]
+    assert said[0] == f"patients: {tmp_path}/demo/patients/index.html"
+    assert [line.split(":")[0].split("_")[1] for line in said[1:]] == ["tumour", "stroke", "ms", "healthy"]
+    assert all("ml of lesion drawn, " in line and line.endswith(" ml marked") for line in said[1:4])
+    assert "no lesion drawn, " in said[4]
     pages = sorted(path.name for path in (tmp_path / "demo/patients").glob("*_report.html"))
     assert [page.split("_")[1] for page in pages] == ["healthy", "tumour", "stroke", "ms"]
     assert list(outcome.table.index) == [

@@ -6,7 +6,7 @@ shows the path, and says nothing of how good the method is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from semcycle.console import err, progress_over, show_failures
 from semcycle.errors import StoreError
 from semcycle.files import write_bytes
 from semcycle.prediction.folder import PredictSettings, predict_files
+from semcycle.prediction.records import read_summary
 from semcycle.preprocess.pipeline import PreprocessSettings
 from semcycle.report.folder_page import write_index
 from semcycle.report.scan_page import draw_scan
@@ -34,6 +35,7 @@ from semcycle.training.checkpoint import load_checkpoint
 from semcycle.training.models import open_model
 from semcycle.training.recipe import load_recipe
 from semcycle.training.shipped import DEFAULT
+from semcycle.volume import load_map
 
 HEALTHY, LESIONS, UNSEEN = 12, 6, 3
 """Healthy phantoms, phantoms with a lesion, and how many of the healthy ones no training sees."""
@@ -93,8 +95,11 @@ def run_demo(
     listing = get_cohort("manifest").find_cases(cohort)
     healthy = [case for case in listing.cases if case.group == "healthy"]
     ill = [case for case in listing.cases if case.group != "healthy"]
-    patients = _predict_patients(out / "patients", healthy, ill)
+    chosen = [next(case for case in ill if case.group == kind) for kind in KINDS] + healthy[-1:]
+    patients = _predict_patients(out / "patients", chosen)
     say(f"patients: {patients}")
+    for line in _compare_volumes(out / "patients", chosen):
+        say(line)
     with progress_over("prepare", len(listing.cases)) as done:
         provider = tissue_provider("maps")
         prepare_store(listing, out / "store", PREPROCESS, provider, cohort="phantom", workers=workers, progress=done)
@@ -122,9 +127,8 @@ def run_demo(
     return DemoOutcome(table, patients, report_scores(out / "scores", out / "report"))
 
 
-def _predict_patients(out: Path, healthy: list[Case], ill: list[Case]) -> Path:
-    """Pages of the first phantom of every kind and of a healthy one, by the bundled model."""
-    chosen = [next(case for case in ill if case.group == kind) for kind in KINDS] + healthy[-1:]
+def _predict_patients(out: Path, chosen: list[Case]) -> Path:
+    """Pages of some phantoms, by the bundled model."""
     model = open_model(DEFAULT)
     threshold = find_threshold("auto", model.calibration, model.preset, DEFAULT)
     scans = {case.case_id: case.images["t2"] for case in chosen}
@@ -132,6 +136,16 @@ def _predict_patients(out: Path, healthy: list[Case], ill: list[Case]) -> Path:
         settings = PredictSettings(model.preset, threshold)
         show_failures(predict_files(scans, model, out, settings, draw=draw_scan, progress=done))
     return write_index(out)
+
+
+def _compare_volumes(out: Path, chosen: list[Case]) -> Iterator[str]:
+    """A line a phantom: how much lesion was drawn into it, and how much the bundled model calls lesion."""
+    marked = read_summary(out).set_index("scan")["lesion_ml"]
+    for case in chosen:
+        volume = load_map(case.lesion) if case.lesion else None
+        drawn = f"{(volume.data > 0).sum() * volume.voxel_ml:.1f} ml of lesion drawn" if volume else "no lesion drawn"
+        if case.case_id in marked:
+            yield f"  {case.case_id}: {drawn}, {marked[case.case_id]:.1f} ml marked"
 
 
 def _compare(run: Path, phantoms: PhantomGroups) -> pd.DataFrame:

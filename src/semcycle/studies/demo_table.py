@@ -1,7 +1,7 @@
 """What a visitor of the demo asks first: what each method found, what it missed, and its false alarms.
 
 Every method is treated alike: its score is cut where 1 in 1,000 voxels of healthy phantoms pass that nobody trained on,
-pieces below 0.1 ml are left out, and lesions of at least 0.1 ml are counted one by one.
+pieces below 0.1 ml are left out, and lesions of at least 0.1 ml, and of 1 % of the patient's, are counted one by one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from semcycle.volume import load_mask, load_volume
 HEALTHY_SHARE = 0.001
 """Of the voxels of the healthy phantoms that reach the cut, whatever the method: about 1.5 ml of a brain."""
 LEAST_ML = 0.1
-"""Smaller pieces are no calls, and smaller lesions, such as specks of a tumour's edge, are nobody's business."""
+"""Smaller pieces are no calls, and smaller lesions are nobody's business."""
+SPECK = 0.01
+"""Share of a patient's lesion: smaller pieces, such as those that the edge of a tumour of 60 ml sheds, do not count."""
 RULE = ComponentRule(min_lesion_mm3=1000 * LEAST_ML, min_call_mm3=1000 * LEAST_ML)
 
 
@@ -71,7 +73,9 @@ def _count(model: Checkpoint, phantoms: PhantomGroups, progress: Callable[[str],
     for case in phantoms.ill:
         made = _predict(model, case)
         truth = load_mask(case.lesion, made.volume, "lesion mask") if case.lesion else np.zeros(made.volume.shape, bool)
-        lesions = find_lesions(truth, made.volume.spacing, RULE)
+        least = max(RULE.min_lesion_mm3, SPECK * 1000 * float(truth.sum()) * made.volume.voxel_ml)
+        rule = RULE.model_copy(update={"min_lesion_mm3": least})
+        lesions = find_lesions(truth, made.volume.spacing, rule)
         counts = match_calls(find_calls(_mask(made, threshold), lesions), lesions)
         before = kinds.get(case.group, LesionCounts(0, 0, 0, 0, 0))
         kinds[case.group] = LesionCounts(*(one + other for one, other in zip(before, counts, strict=True)))
