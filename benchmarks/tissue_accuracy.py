@@ -3,6 +3,7 @@
     semcycle simulate brainweb DATA/brainweb --out BRAINWEB
     python benchmarks/tissue_accuracy.py --brainweb BRAINWEB --brats DATA/brats --spm DATA/brats-spm --out tissue.csv
     python benchmarks/tissue_accuracy.py --brainweb BRAINWEB --tissue spm --spm-dir SPM12 --out spm.csv
+    python benchmarks/tissue_accuracy.py --brats DATA/brats --spm SPM12 --tissue atlas --out agreement.csv
 
 The bundled model's S learned from 17 of the 20 BrainWeb models; the others are subject04, subject20 and subject54:
 
@@ -10,8 +11,9 @@ The bundled model's S learned from 17 of the 20 BrainWeb models; the others are 
     python benchmarks/tissue_accuracy.py --brainweb VARIED --tissue model atlas-fast atlas
         --cases subject04 subject20 subject54 --out tissue-model.csv
 
-Dice is of arg-max maps in the brain, outside the expert's lesion. Seconds are CPU seconds of one thread; a model is
-loaded before.
+``--spm`` takes a folder of SPM's maps, or SPM's own, which then makes them. Dice is of arg-max maps in the brain,
+outside the expert's lesion; ``quality`` and ``reference_quality`` say what of the maps does not look like a brain's.
+Seconds are CPU seconds of one thread; a model is loaded before.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from semcycle.cohorts import Case, get_cohort
 from semcycle.preprocess.brain_mask import stripped_brain_mask
 from semcycle.tissue import tissue_provider
 from semcycle.tissue.maps import ImportedMaps
+from semcycle.tissue.plausibility import tissue_quality
 from semcycle.types import TISSUES
 from semcycle.volume import load_mask, load_volume
 
@@ -38,7 +41,9 @@ def measure(cohort: str, case: Case, references: Path | None, tissue: str, spm_d
     volume = load_volume(case.images["t2"])
     brain = stripped_brain_mask(volume)
     lesion = load_mask(case.lesion, volume) if case.lesion else np.zeros(volume.shape, bool)
-    reference = ImportedMaps(references).maps(case, volume, brain, lesion).data
+    runs_spm = references is not None and (references / "spm.m").is_file()
+    source = tissue_provider("spm", references) if runs_spm else ImportedMaps(references)
+    reference = source.maps(case, volume, brain, lesion).data
     provider = tissue_provider(tissue, spm_dir if tissue == "spm" else None)
     provider.describe()
     started = _cpu_seconds()
@@ -52,6 +57,9 @@ def measure(cohort: str, case: Case, references: Path | None, tissue: str, spm_d
     row["dice"] = round(float(np.mean(dice)), 4)
     row |= {f"share_{name}": round(float(maps[k][kept].mean()), 3) for k, name in enumerate(TISSUES)}
     row |= {f"reference_{name}": round(float(reference[k][kept].mean()), 3) for k, name in enumerate(TISSUES)}
+    for name, data in (("quality", maps), ("reference_quality", reference)):
+        _, flags = tissue_quality(*(np.moveaxis(field, -1, 0) for field in (data, volume.data, brain, lesion)))
+        row[name] = "; ".join(flags)
     print(" ".join(str(value) for value in row.values()), flush=True)
     return row
 
@@ -67,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brainweb", type=Path)
     parser.add_argument("--brats", type=Path)
-    parser.add_argument("--spm", type=Path)
+    parser.add_argument("--spm", type=Path, help="folder of SPM's maps of --brats, or SPM's own, which makes them")
     parser.add_argument("--spm-dir", type=Path, help="SPM's folder, for --tissue spm")
     parser.add_argument("--tissue", nargs="+", default=["atlas", "atlas-fast"])
     parser.add_argument("--cases", nargs="+", help="instead of all")

@@ -31,6 +31,16 @@ def test_memory_against_voxels():
     assert all(100 < float(row[4]) < 3000 and float(row[2]) > 0 for row in rows[2:])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_strict_reading_and_refused_files():
+    tables = run("reading.py", "--rounds", 1, "--spacing", 6).split("\n\n")
+    costs, peaks = ([cells(line) for line in table.splitlines()[2:]] for table in tables)
+    assert [row[0] for row in costs] == ["`.nii`", "`.nii.gz`"]
+    assert all(float(row[5].rstrip("%")) < 5 for row in costs)
+    assert len(peaks) == 10
+    assert all(20 < float(row[1]) < 200 for row in peaks)
+
+
 def test_the_benchmark_of_a_card_runs_on_the_cpu(tmp_path):
     words = ("--small", "--variants", "fp32", "bf16, channels last", "--out", tmp_path / "gpu.json")
     said = run("gpu.py", *words)

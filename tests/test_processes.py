@@ -61,6 +61,26 @@ def is_alive(pid):
         return False
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
+def test_a_worker_that_is_still_importing_does_not_hear_ctrl_c(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, tmp_path / "parent.py"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as parent:
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        while not any(
+            b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children.read_text().split()
+        ):
+            time.sleep(0.001)
+        os.killpg(parent.pid, signal.SIGINT)
+        said = parent.communicate(timeout=60)[1]
+    assert said.count("Traceback") <= 1  # the parent's own
+    assert "spawn_main" not in said
+
+
 def linger(shared, job):
     """Keep the process from ending, as the lock of a queue does that a killed worker held."""
     threading.Thread(target=time.sleep, args=(600,)).start()

@@ -202,6 +202,24 @@ def test_a_header_that_claims_gigabytes_is_refused_before_they_are_allocated(tmp
         tracemalloc.stop()
 
 
+def test_a_large_compressed_file_is_checked_before_it_is_held(tmp_path, data, monkeypatch):
+    monkeypatch.setattr("semcycle.volume.reading._LARGE", 1 << 20)
+    save_volume(tmp_path / "a.nii.gz", np.zeros((300, 300, 300), np.uint8), np.eye(4))
+    content = (tmp_path / "a.nii.gz").read_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    four = gzip.compress(
+        _claim(tmp_path / "b.nii", data, dim=[4, 20, 20, 20, 1000, 1, 1, 1]).read_bytes() + bytes(16_000_000)
+    )
+    (tmp_path / "b.nii.gz").write_bytes(four)
+    for name, words in (("a.nii.gz", "damaged"), ("b.nii.gz", "3-D scan")):
+        tracemalloc.start()
+        with pytest.raises(VolumeError, match=words):
+            load_volume(tmp_path / name)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 16e6, name
+
+
 def test_a_flipped_bit_of_a_compressed_scan_is_found(tmp_path):
     path = tmp_path / "a.nii.gz"
     voxels = np.random.default_rng(0).integers(0, 500, (20, 20, 20)).astype(np.int16)

@@ -82,7 +82,7 @@ def _run_pool(content: bytes, queue: Iterator[J], workers: int, suspects: deque[
                 except StopIteration:
                     break
                 try:
-                    pending[pool.submit(_call, job)] = job
+                    pending[_submit(pool, job)] = job
                 except BrokenProcessPool:
                     suspects.append(job)
                     break
@@ -90,6 +90,17 @@ def _run_pool(content: bytes, queue: Iterator[J], workers: int, suspects: deque[
                 return
             yield from _collect(wait(pending, return_when=FIRST_COMPLETED).done, pending, suspects)
         yield from _collect(wait(pending).done, pending, suspects)  # a broken pool ends them all
+
+
+def _submit(pool: ProcessPoolExecutor, job: Any) -> Future[Any]:
+    """Hand a job to a pool; a process that it starts for this does not hear Ctrl-C, not even while it imports."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        return pool.submit(_call, job)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # new processes inherit it
+    try:
+        return pool.submit(_call, job)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _collect(done: Iterable[Future[Any]], pending: dict[Future[Any], J], suspects: deque[J]) -> Iterator[tuple[J, Any]]:
@@ -107,7 +118,7 @@ def _run_alone(content: bytes, job: Any) -> Any:
     for _ in range(_TRIES):
         with _open_pool(content, 1) as pool:
             try:
-                return pool.submit(_call, job).result()
+                return _submit(pool, job).result()
             except BrokenProcessPool:
                 continue
     return WorkerError(KILLED)
@@ -146,6 +157,8 @@ _here: list[Any] = []
 def _start_worker(content: bytes) -> None:
     """In a worker: it leaves Ctrl-C to its parent, and ends at once when that has ended, even by SIGKILL."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))  # for what it runs
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()

@@ -31,9 +31,10 @@ def fill_padding(data: VoxelArray) -> tuple[VoxelArray, str]:
         The scan, itself where it has no padding, and a remark about the padding, empty where there is none.
     """
     border = np.concatenate([np.moveaxis(data, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)])
-    for value in (float(data.min()), float(data.max())):
+    low, high = float(data.min()), float(data.max())
+    for value in (low, high):
         share = float(np.mean(border == np.float32(value)))
-        if share < MIN_BORDER:
+        if share < MIN_BORDER or (share >= 0.5 and value == low >= 0):  # the air of nearly every scan
             continue
         padding = data == np.float32(value)
         level = _find_level(data, padding, border, share)
@@ -55,7 +56,5 @@ def _find_level(data: VoxelArray, padding: VoxelMask, border: VoxelArray, share:
     if share < 0.5:
         level = float(np.median(border[border != np.float32(value)]))
         return level if float(others.mean()) > level else None  # not a background below bright padding
-    if 0 <= value < low:
-        return None
     beside = float(np.median(data[ndimage.binary_dilation(padding) & ~padding]))
     return beside if beside - low <= MAX_AIR * float(np.percentile(others, 99) - low) else None

@@ -6,6 +6,8 @@ import gzip
 import io
 import math
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ _MAX_EXTENSION = 1 << 24
 """Bytes that may stand between header and voxels."""
 _HEAD = 4096
 _CHUNK = 1 << 22
+_LARGE = 1 << 26
+"""Bytes from which on a compressed file is checked to its end before it is held in memory."""
 
 
 def read_image(path: Path) -> tuple[VoxelArray, Affine, Any]:
@@ -60,8 +64,15 @@ def _open(path: Path) -> Any:
             image = kind.from_filename(path)
             _check_length(image, str(path), files["image"])
             return _unguessed(image, head)
-        content = _unpacked(stream, head, most, path)
-    image = kind.from_file_map(kind.make_file_map({"image": io.BytesIO(content)}))
+        if most is None or most > _LARGE:
+            for _ in _unpack(stream, head, most, path):
+                pass
+            stream.seek(len(head))
+        content = io.BytesIO()
+        for part in _unpack(stream, head, most, path):
+            content.write(part)
+    content.seek(0)
+    image = kind.from_file_map(kind.make_file_map({"image": content}))
     _check_length(image, str(path), content)
     return _unguessed(image, head)
 
@@ -86,6 +97,7 @@ def _claimed_bytes(kind: Any, head: bytes, source: str) -> int:
         if not 0 <= before <= _MAX_EXTENSION:
             msg = f"{source}: expected the voxels behind the header, got an offset of {before} bytes; export it again"
             raise VolumeError(msg)
+    _check_kind(header.get_data_shape(), header.get_data_dtype(), source)
     voxels = math.prod(int(side) for side in header.get_data_shape())
     if voxels > MAX_VOXELS and _limited():
         msg = f"{source}: expected at most {MAX_VOXELS:,} voxels, got {voxels:,}; {_NO_LIMITS}"
@@ -93,8 +105,8 @@ def _claimed_bytes(kind: Any, head: bytes, source: str) -> int:
     return before + voxels * header.get_data_dtype().itemsize + _HEAD
 
 
-def _unpacked(stream: Any, head: bytes, most: int | None, path: Path) -> bytes:
-    """The whole of a gzip stream; Python's reader checks its CRC and length at the end."""
+def _unpack(stream: Any, head: bytes, most: int | None, path: Path) -> Iterator[bytes]:
+    """The parts of a gzip stream whose ``head`` was read; Python's reader checks its CRC and length at the end."""
     # zlib packs at most 1032 bytes into one: a header that claims more than that is refused before anything is unpacked
     bound = path.stat().st_size * 1040
     if most is not None and most - 2 * _HEAD > bound:
@@ -103,33 +115,32 @@ def _unpacked(stream: Any, head: bytes, most: int | None, path: Path) -> bytes:
             "it again"
         )
         raise VolumeError(msg)
-    parts, total = [head], len(head)
+    yield head
+    total = len(head)
     while part := stream.read(_CHUNK):
-        parts.append(part)
         total += len(part)
         if total > (most or bound) and not (total <= bound and not any(part)):
             msg = f"{path}: expected the voxels that the header names, got more bytes; copy or export it again"
             raise VolumeError(msg)
-    return b"".join(parts)
+        yield part
 
 
-def _check_length(image: Any, source: str, file: Path | bytes) -> None:
+def _check_length(image: Any, source: str, file: Path | io.BytesIO) -> None:
     """Refuse a file that is shorter than its header says, or longer by anything but zeros."""
     if not hasattr(image.dataobj, "offset"):
         return
-    length = len(file) if isinstance(file, bytes) else file.stat().st_size
+    length = file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
     end = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
     if length < end:
         msg = f"{source}: expected {end:,} bytes as its header says, got {length:,}: a truncated file; copy it again"
         raise VolumeError(msg)
     if length == end or isinstance(image, nib.MGHImage):  # MGH keeps scan parameters behind the voxels
         return
-    if isinstance(file, bytes):
-        rest = file[end:]
-    else:
-        with file.open("rb") as stream:
-            stream.seek(end)
-            rest = stream.read(_MAX_EXTENSION)
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream:
+        place = stream.tell()
+        stream.seek(end)
+        rest = stream.read(_MAX_EXTENSION)
+        stream.seek(place)
     if rest.strip(b"\0"):
         msg = f"{source}: expected the voxels that the header names, got {length - end:,} bytes more; export it again"
         raise VolumeError(msg)
@@ -139,21 +150,25 @@ def _limited() -> bool:
     return os.environ.get("SEMCYCLE_READ_LIMITS", "on") != "off"
 
 
-def unpack_image(image: Any, source: str) -> tuple[VoxelArray, Affine, Any]:
-    """Array, affine and header of a nibabel image that is one 3-D volume of grey values."""
-    stored = image.get_data_dtype()
+def _check_kind(sides: Sequence[int], stored: Any, source: str) -> tuple[int, ...]:
+    """The three sides of a scan of grey values; anything else is refused."""
     if stored.fields is not None or stored.kind == "c":
         msg = (
             f"{source}: expected one grey value a voxel, got {stored} (colour or complex); convert it to a scalar image"
         )
         raise VolumeError(msg)
-    shape = tuple(image.shape)
+    shape = tuple(int(side) for side in sides)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 2:
-        msg = f"{source}: expected a 3-D scan, got shape {tuple(image.shape)}; extract one volume"
+        msg = f"{source}: expected a 3-D scan, got shape {tuple(map(int, sides))}; extract one volume"
         raise VolumeError(msg)
-    data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+    return shape
+
+
+def unpack_image(image: Any, source: str) -> tuple[VoxelArray, Affine, Any]:
+    """Array, affine and header of a nibabel image that is one 3-D volume of grey values."""
+    shape = _check_kind(image.shape, image.get_data_dtype(), source)
     affine = np.asarray(image.affine, dtype=float)
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         msg = f"{source}: expected an invertible affine, got a singular one; repair the header (sform/qform)"
@@ -165,4 +180,4 @@ def unpack_image(image: Any, source: str) -> tuple[VoxelArray, Affine, Any]:
             f"{' x '.join(f'{side:.4g}' for side in sides)}; repair the header (units, sform), or {_NO_LIMITS}"
         )
         raise GeometryError(msg)
-    return data, affine, image.header
+    return np.asarray(image.dataobj, dtype=np.float32).reshape(shape), affine, image.header
