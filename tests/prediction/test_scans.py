@@ -200,3 +200,8 @@ def test_links_to_folders_that_are_not_here_fail_by_name(tmp_path):
     for name in ("b", "README", "notes.txt"):
         (root / name).symlink_to(tmp_path / "nowhere")
     assert listed(root) == {"T2": "a/T2.nii.gz", "b": "b"}
+
+
+def test_a_path_that_is_not_there_is_said_to_be_that(tmp_path):
+    with pytest.raises(VolumeError, match=r"a_t2.nii.gz: expected a scan .*, found none: no such file"):
+        find_scans(tmp_path / "a_t2.nii.gz")

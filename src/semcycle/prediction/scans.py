@@ -47,6 +47,9 @@ def find_scans(path: Path, pattern: str = "*") -> dict[str, Path]:
         raise SettingsError(msg)
     if path.is_file():
         return {printable_name(scan_name(path)): path}
+    if not path.is_dir():
+        msg = f"{path}: expected a scan or a folder with scans, found none: no such file or folder; check the path"
+        raise VolumeError(msg)
     bids = find_bids_root(path) is not None
     wanted = "*_T2w.*" if bids and pattern == "*" else pattern
     files = [file for file in walk_files(path) if _is_lost(file) or (is_scan(file) and file.match(wanted))]
