@@ -27,3 +27,9 @@ def test_a_name_that_no_file_can_have_is_listed_without_a_link(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "summary.csv").write_text(f"scan,flags\n{'x' * 5000},\n")
     assert "xxxxx" in write_index(tmp_path).read_text()
+
+
+def test_a_number_that_no_float_holds_is_none(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "summary.csv").write_text(f"scan,lesion_ml,brain_ml\na,{10**400},{-(2**70)}\nb,5,1400\n")
+    assert "1400" in write_index(tmp_path).read_text()

@@ -94,6 +94,19 @@ def test_a_changed_source_is_prepared_again(tmp_path):
     assert SliceStore(tmp_path / "store").hash != before
 
 
+def test_wrapped_numbers_are_flagged(tmp_path):
+    case = write_case(tmp_path, "a")
+    image = nib.load(case.images["t2"])
+    data = np.asarray(image.dataobj)
+    wrapped = np.rint(data / data.max() * 60_000).astype(np.uint16).view(np.int16)
+    nib.save(nib.Nifti1Image(wrapped, image.affine), tmp_path / "wrapped.nii")
+    other = replace(case, case_id="b", images={"t2": tmp_path / "wrapped.nii"})
+    prepare_store(Listing([case, other]), tmp_path / "store", SMALL, None, cohort="manifest")
+    flags = [SliceStore(tmp_path / "store").summary(name)["flags"] for name in "ab"]
+    assert not any("32767" in flag for flag in flags[0])
+    assert any("32767" in flag for flag in flags[1])
+
+
 def test_a_pair_whose_other_file_changed_is_prepared_again(tmp_path):
     case = write_case(tmp_path, "a")
     image = nib.load(case.images["t2"])

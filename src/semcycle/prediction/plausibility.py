@@ -11,9 +11,9 @@ import numpy as np
 from semcycle.methods.base import Reconstructed
 from semcycle.prediction.filters import erode
 from semcycle.preprocess.pipeline import Prepared
+from semcycle.preprocess.wrapped import judge_numbers
 from semcycle.types import Spacing
 from semcycle.volume import Volume
-from semcycle.volume.masks import values_inside
 
 _SURE = 0.8
 """Probability from which a voxel stands for its tissue."""
@@ -27,14 +27,6 @@ MAX_DARK_SHARE = 0.02
 """Of the voxels deep in a T2 brain at most 0.009 were that dark; with the CSF of a FLAIR at least 0.04."""
 MAX_LESION_SHARE = 0.25
 """Of the brain; the largest of 27 tumours took 0.19."""
-NEGATIVE_LEVEL = -0.5
-"""Of the 75th percentile of the brain's magnitudes; interpolation undershoots to -0.3 at most."""
-MAX_NEGATIVE_SHARE = 1e-4
-"""Of the brain's voxels that may lie below ``NEGATIVE_LEVEL``."""
-JUMP = 0.85
-"""Of the range of the brain's values: more from a voxel to the next is a fold, the brightest beside the darkest."""
-MAX_JUMPS = 5e-4
-"""Share of neighbours along the finest axis; 30 scans had at most 5e-5, folded at their 99.5th percentile 1e-3."""
 RESIDUAL_MARGIN = 1.25
 """Factor on the largest typical residual of the scans a model was calibrated on."""
 
@@ -64,14 +56,9 @@ def judge_scan(
     Returns:
         A sentence for each doubt, none for a scan like those the model knows.
     """
-    checks = [
-        _negative(volume, prepared),
-        _folded(volume, prepared),
-        _order(prepared, reconstruction),
-        _skew(prepared, spacing),
-    ]
+    checks = [_order(prepared, reconstruction), _skew(prepared, spacing)]
     checks += [_dark(prepared, spacing), _unlike(prepared, reconstruction, largest_residual)]
-    return [doubt for doubt in checks if doubt]
+    return [*judge_numbers(volume, prepared.brain_native), *filter(None, checks)]
 
 
 def judge_lesions(lesion_ml: float, brain_ml: float) -> list[str]:
@@ -80,38 +67,6 @@ def judge_lesions(lesion_ml: float, brain_ml: float) -> list[str]:
     if share <= MAX_LESION_SHARE:
         return []
     return [f"{share:.0%} of the brain is called lesion (plausible: at most {MAX_LESION_SHARE:.0%})"]
-
-
-def _negative(volume: Volume, prepared: Prepared) -> str:
-    """Unsigned 16-bit values read as signed turn the brightest voxels negative."""
-    values = values_inside(volume.data, prepared.brain_native)
-    share = float((values < NEGATIVE_LEVEL * np.percentile(np.abs(values), 75)).mean())
-    if share <= MAX_NEGATIVE_SHARE:
-        return ""
-    return (
-        f"{share:.2%} of the brain's voxels are far below zero, down to {values.min():g}: values over 32767 "
-        "that were stored as signed, or a scan that was standardised or shifted; convert it again from its source"
-    )
-
-
-def _folded(volume: Volume, prepared: Prepared) -> str:
-    """Values beyond what 8, 12 or 16 bits hold that go on at zero; a saturated scan has its brightest value often."""
-    axis = int(np.argmin(volume.spacing))
-    data, brain = np.moveaxis(volume.data, axis, 0), np.moveaxis(prepared.brain_native, axis, 0)
-    inside = data[brain]
-    high = float(inside.max())
-    span = high - float(inside.min())
-    near = np.count_nonzero(inside > high - 0.02 * span)
-    if 2 * np.count_nonzero(inside == high) > near:
-        return ""
-    pairs = brain[1:] & brain[:-1]
-    share = float(np.mean(np.abs(data[1:][pairs] - data[:-1][pairs]) > JUMP * span)) if pairs.any() else 0.0
-    if share <= MAX_JUMPS:
-        return ""
-    return (
-        f"{share:.2%} of neighbouring voxels are the brain's darkest beside its brightest: values beyond the file's "
-        "number type that were wrapped around; convert it again from its source"
-    )
 
 
 def _order(prepared: Prepared, reconstruction: Reconstructed) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ def write_index(out: Path) -> Path:
     return write_folder_page(out, summary, facts=facts, failures=read_failures(out / "failures.csv"))
 
 
+def _read_number(cell: object) -> float:
+    """A cell as a number; NaN for what is none, or none that a float holds, as in a damaged record."""
+    try:
+        value = float(str(cell))
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
 def write_folder_page(
     folder: Path,
     summary: pd.DataFrame,
@@ -89,7 +99,7 @@ def write_folder_page(
         )
         raise ScoringError(msg)
     numbers = [column for column in HEADS if column in summary and column not in WORDS]
-    summary = summary.assign(**{column: pd.to_numeric(summary[column], errors="coerce") for column in numbers})
+    summary = summary.assign(**{column: summary[column].map(_read_number) for column in numbers})
     shown = summary[[column for column in HEADS if column in summary and not summary[column].isna().all()]]
     names = [str(name) for name in summary["scan"]]
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()  # a name may be none of a file

@@ -13,6 +13,7 @@ from semcycle.errors import Failure, StoreError, catch_failure
 from semcycle.files import VERSION, file_hash, object_hash, write_failures
 from semcycle.preprocess.pipeline import PreprocessSettings, preprocess
 from semcycle.preprocess.quantiles import scan_quantiles
+from semcycle.preprocess.wrapped import judge_numbers
 from semcycle.processes import Workers, map_jobs
 from semcycle.store.claim import claim_folder
 from semcycle.store.slice_store import CaseRecord, CaseSlices, read_whole, write_case, write_manifest
@@ -128,7 +129,8 @@ def _make_slices(case: Case, settings: PreprocessSettings, tissue: TissueProvide
     lesion_voxels = to_ras(abnormal, volume.affine).sum(axis=(0, 1))
     maps = tissue.maps(case, volume, prepared.brain_native, abnormal).to_slices(grid) if tissue else None
     quality, flags = ({}, []) if maps is None else tissue_quality(maps, prepared.image, prepared.brain, lesion | other)
-    flags = [*volume.warnings, *prepared.record.brain.warnings, *flags]
+    doubts = [*prepared.record.brain.warnings, *judge_numbers(volume, prepared.brain_native)]
+    flags = [*volume.warnings, *doubts, *flags]
     keep = _kept_slices(prepared.brain, settings.slices)
     if not keep.size:
         msg = f"{volume.source}: expected brain in the slices {settings.slices}, got none; use another window"
