@@ -25,6 +25,28 @@ def cells(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def test_points_of_regions_are_found_again_from_labels(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER)
+    import numpy as np
+    import regions
+
+    from semcycle.volume.placement import brain_outline
+
+    brain, affine = brain_outline()
+    places = (np.argwhere(brain) * 4 + affine[:3, 3]).T
+    truth = np.full(brain.shape, -1, np.int8)
+    truth[brain] = regions.name_places(places)
+    points = regions.fit_points(truth, np.eye(4), rounds=2)
+    assert {name: len(found) for name, found in points.items()} == {
+        name: len(known) for name, known in regions.REGIONS.items()
+    }
+    pairs = regions.compare_balls("template", truth, affine, np.eye(4), balls=40)
+    said = capsys.readouterr().out
+    assert "balls of 13 mm: first word 1.000" in said
+    assert "side 1.000" in said
+    assert len(pairs) == 40
+
+
 def test_memory_against_voxels():
     rows = [cells(line) for line in run("memory.py", "--spacings", 6, 5, "--threads", 1).splitlines()]
     assert [row[0] for row in rows[2:]] == ["40 x 40 x 26", "48 x 48 x 31"]
