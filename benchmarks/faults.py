@@ -174,11 +174,17 @@ class Process:
 
     def workers(self) -> list[int]:
         """Ids of its worker processes."""
-        task = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        with suppress(OSError):
-            children = [int(word) for word in task.read_text().split()]
-            return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-        return []
+        return [
+            worker for server, words in _children(self.pid) if b"forkserver" in words for worker, _ in _children(server)
+        ]
+
+
+def _children(pid: int) -> list[tuple[int, bytes]]:
+    """Ids and command lines of a process's children."""
+    with suppress(OSError):
+        numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [(int(number), Path(f"/proc/{number}/cmdline").read_bytes()) for number in numbers]
+    return []
 
 
 def start(words: tuple[object, ...], log: Path, file_limit: int | None = None) -> Process:

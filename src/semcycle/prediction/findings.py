@@ -93,7 +93,8 @@ def list_findings(prediction: Prediction) -> list[Finding]:
         box, ml = boxes[label], float(components.sizes_ml[label])
         inside = components.labels[box] == label + 1
         scores = prediction.anomaly_native(box[2])[box[:2]][inside]
-        voxels = np.argwhere(inside) + [part.start for part in box]
+        voxels = np.argwhere(inside)
+        voxels += [part.start for part in box]
         centre = voxels[_distances(voxels, voxels.mean(axis=0)).argmin()]
         some = voxels[:: 1 + len(voxels) // _MAX_VOXELS]
         pixels = tuple(prediction.prepared.record.grid.locate(some).T)

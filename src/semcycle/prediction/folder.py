@@ -20,7 +20,7 @@ from semcycle.prediction.findings import FINDINGS, write_findings
 from semcycle.prediction.prediction import Prediction, predict_volume
 from semcycle.prediction.records import has_record, join_records, read_listed, read_record, write_record
 from semcycle.prediction.scans import printable_name
-from semcycle.processes import Workers, map_jobs
+from semcycle.processes import Workers, keep_memory, map_jobs
 from semcycle.training.calibration import PRIOR, Threshold
 from semcycle.training.checkpoint import Checkpoint
 from semcycle.training.engines import TORCH
@@ -179,6 +179,8 @@ def _predict_scan(batch: _Batch, name: str, path: Path, mask: Path | None, conte
     out, draw, settings = batch.out, batch.draw, batch.settings
     before = read_record(out, name, batch.listed)
     volume = load_volume(path)
+    if len(cut_slabs(volume.shape)) == 1:  # a large scan needs what the smaller parts of it leave
+        keep_memory()
     prediction = predict_volume(
         batch.checkpoint,
         volume,

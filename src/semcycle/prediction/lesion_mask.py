@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from semcycle.training.calibration import Threshold
 from semcycle.types import Spacing, VoxelArray, VoxelMask
-from semcycle.volume.masks import label_components, values_inside
+from semcycle.volume.masks import blank_like, label_components, values_inside
 from semcycle.volume.slabs import Slabs, as_slabs, cut_slabs
 
 
@@ -66,7 +66,7 @@ def find_components(
         N components and their ``(N,)`` peaks.
     """
     slabs = as_slabs(scores) if isinstance(scores, np.ndarray) else scores
-    above, parts, values = np.zeros_like(brain), cut_slabs(brain.shape), []
+    above, parts, values = blank_like(brain, brain.dtype), cut_slabs(brain.shape), []
     for part in parts:
         slab = np.asarray(slabs.make(part, 0), order="F" if above.flags.f_contiguous else "C")  # as the labels below
         above[:, :, part] = (slab >= grow) & brain[:, :, part]

@@ -25,6 +25,8 @@ Window: TypeAlias = Literal["mm", "scan", "brain"]
 Centre: TypeAlias = Literal["field", "brain"]
 Kernel: TypeAlias = Literal["area", "cubic"]
 Labels: TypeAlias = Literal["area", "nearest"]
+_AT_ONCE = 16
+"""Slices that are resampled at a time."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,12 @@ class WorkingGrid:
 
     def _resample(self, data: NDArray[Any], kernel: str) -> SliceArray:
         rows, columns = self._matrices(kernel)
-        slices = to_ras(np.asarray(data, np.float32), np.array(self.affine)).transpose(2, 1, 0)  # (S, J, I)
-        return np.ascontiguousarray(rows @ slices @ columns.T)
+        slices = to_ras(data, np.array(self.affine)).transpose(2, 1, 0)  # (S, J, I)
+        made = np.empty((len(slices), self.size, self.size), np.float32)
+        for start in range(0, len(slices), _AT_ONCE):  # flipped axes and masks are copied to be multiplied
+            part = slice(start, start + _AT_ONCE)
+            made[part] = rows @ np.asarray(slices[part], np.float32) @ columns.T
+        return made
 
     def _matrices(self, kernel: str, back: bool = False) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Resampling matrices for rows (H) and columns (W)."""

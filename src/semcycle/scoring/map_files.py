@@ -24,7 +24,7 @@ from semcycle.scoring.cases import ScoredCase
 from semcycle.scoring.pairing import MapCase
 from semcycle.types import SliceArray, SliceMask, VoxelMask
 from semcycle.volume import Volume, load_like, load_map, load_mask, ras_spacing, to_ras
-from semcycle.volume.masks import bounding_box, fades_out
+from semcycle.volume.masks import bounding_box, fades_out, values_inside
 
 AS_IS = "as_is"
 """Preset of maps that are scored as they are."""
@@ -50,7 +50,7 @@ def read_case(case: MapCase) -> ScoredCase:
     if not brain.any():
         msg = f"{case.brain}: expected a brain mask with voxels inside, got an empty one; check the mask"
         raise ScoringError(msg)
-    if truth[brain].all():
+    if not (brain & ~truth).any():
         where = case.brain or "the whole grid"
         msg = (
             f"{case.truth}: expected healthy voxels beside the lesion, got lesion in all of {where}; "
@@ -98,7 +98,7 @@ def _slices(data: NDArray[Any], like: Volume) -> NDArray[Any]:
 
 def _lesion(truth: Volume) -> VoxelMask:
     marked = truth.data != 0
-    values = truth.data[marked]  # a few in a hundred voxels, NaN among them
+    values = values_inside(truth.data, marked)  # a few in a hundred voxels, NaN among them
     whole = np.rint(values)
     labelled = np.isfinite(values).all() and values.min(initial=0) >= -NEAR
     labelled = labelled and np.abs(values - whole).max(initial=0) <= NEAR
@@ -110,8 +110,7 @@ def _lesion(truth: Volume) -> VoxelMask:
             "cut them to 0 and 1 first"
         )
         raise VolumeError(msg)
-    marked[marked] = whole != 0
-    return marked
+    return marked if whole.all() else np.rint(truth.data) != 0
 
 
 def _scores(data: SliceArray, brain: SliceMask, path: Path, mask: Path | None) -> SliceArray:

@@ -25,6 +25,11 @@ def values_inside(data: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
     return np.asarray(data[mask])
 
 
+def blank_like(mask: NDArray[np.bool_], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros in the order of a mask in memory; where nothing is written a large array takes none, unlike numpy's own."""
+    return np.zeros(mask.shape, dtype, order="F" if mask.flags.f_contiguous else "C")
+
+
 def drop_small(mask: NDArray[np.bool_], spacing: Spacing, min_mm3: float) -> NDArray[np.bool_]:
     """A mask without its components below a volume in mm3."""
     voxel = float(np.prod(spacing))
@@ -44,11 +49,12 @@ def label_components(mask: NDArray[np.bool_], spacing: Spacing) -> tuple[NDArray
         msg = f"expected a 3-D mask, got shape {mask.shape}"
         raise ScoringError(msg)
     check_spacing(spacing)
-    labels = np.zeros_like(mask, np.int32)  # in the mask's order of memory
+    labels = blank_like(mask, np.dtype(np.int32))
     box = bounding_box(mask)
     if box is None:
         return labels, np.zeros(0, np.int64)
-    count = ndimage.label(mask[box], NEIGHBOURS, output=labels[box])
+    numbers, count = ndimage.label(np.ascontiguousarray(mask[box]), NEIGHBOURS)  # they depend on the order in memory
+    labels[box] = numbers
     return labels, np.bincount(values_inside(labels[box], mask[box]), minlength=int(count) + 1)[1:]
 
 
