@@ -74,7 +74,10 @@ def test_files_hold_what_nibabel_writes(axes, dtype, ending, tmp_path, thin_slab
         image.header["descrip"] = b"made up"
         expected = image.to_bytes()
         content = (tmp_path / f"out{ending}").read_bytes()
-        assert content == (gzip.compress(expected, 3, mtime=0) if ending == ".nii.gz" else expected)
+        if ending == ".nii.gz":
+            assert not any(content[4:8])  # no time of writing
+            content = gzip.decompress(content)
+        assert content == expected
 
 
 def test_a_big_endian_header_is_kept(tmp_path):
