@@ -14,6 +14,16 @@ from semcycle import processes
 from semcycle.errors import WorkerError
 from semcycle.processes import map_jobs
 
+UNBORN = """
+import multiprocessing
+from multiprocessing import resource_tracker
+from semcycle.processes import map_jobs
+from tests.test_processes import pid_and_sleep
+if __name__ == "__main__":
+    resource_tracker.ensure_running()
+    multiprocessing.set_executable("/bin/false")
+    print([type(outcome).__name__ for _, outcome in map_jobs(pid_and_sleep, "x" * 1_000_000, [0], 2)])
+"""
 PARENT = """
 import sys, time
 from semcycle.processes import end_on_signals, map_jobs
@@ -88,6 +98,16 @@ def test_a_worker_that_is_still_importing_does_not_hear_ctrl_c(tmp_path):
         said = parent.communicate(timeout=60)[1]
     assert said.count("Traceback") <= 1  # the parent's own
     assert "spawn_main" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/bin/false").exists(), reason="needs a program that does nothing")
+def test_a_worker_that_dies_before_it_has_read_anything_is_not_waited_for(tmp_path):
+    (tmp_path / "parent.py").write_text(UNBORN)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, tmp_path / "parent.py"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    assert done.stdout.strip() == "['WorkerError']", done.stderr
 
 
 def linger(shared, job):

@@ -17,9 +17,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import Any, TypeVar
 
 from semcycle.errors import WorkerError
+from semcycle.files import open_scratch
 
 KILLED = "expected a worker to finish, got one that was killed three times; memory may be short: use fewer workers"
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -151,15 +153,24 @@ def _open_pool(content: bytes, workers: int, module: str) -> Iterator[ProcessPoo
     What a worker was writing is a temporary file, see :func:`semcycle.files.write_bytes`.
     """
     before = {child.pid for child in multiprocessing.active_children()}
-    pool = ProcessPoolExecutor(workers, _start_method(module), _start_worker, (content,))
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            if child.pid not in before:
-                child.kill()
-        raise
+    with open_scratch("semcycle-workers") as scratch:
+        # not through the pipe of a new process: of one that is killed while it imports, its parent would wait for ever
+        shared = scratch / "shared"
+        shared.write_bytes(content)
+        pool = ProcessPoolExecutor(workers, _start_method(module), _start_worker, (str(shared),))
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                if child.pid not in before:
+                    child.kill()
+            raise
+        _end_workers(pool, before)
+
+
+def _end_workers(pool: ProcessPoolExecutor, before: set[int | None]) -> None:
+    """Let the workers of a pool that has nothing left to do end, and kill those that do not."""
     pool.shutdown(wait=False)  # a worker that is killed just now may hold the lock that the others wait for to end
     end = time.monotonic() + PATIENCE_S
     for child in multiprocessing.active_children():
@@ -173,7 +184,7 @@ _here: list[Any] = []
 """In a worker: the call and what its jobs share."""
 
 
-def _start_worker(content: bytes) -> None:
+def _start_worker(shared: str) -> None:
     """In a worker: it leaves Ctrl-C to its parent, and ends at once when that has ended, even by SIGKILL."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
@@ -181,7 +192,7 @@ def _start_worker(content: bytes) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
-    _here[:] = pickle.loads(content)  # from the parent, no file
+    _here[:] = pickle.loads(Path(shared).read_bytes())  # written by the parent, in a folder of its user alone
 
 
 def _end_after(sentinel: int) -> None:
