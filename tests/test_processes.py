@@ -17,12 +17,13 @@ from semcycle.processes import map_jobs
 UNBORN = """
 import multiprocessing
 from multiprocessing import resource_tracker
-from semcycle.processes import map_jobs
+from semcycle import processes
 from tests.test_processes import pid_and_sleep
 if __name__ == "__main__":
     resource_tracker.ensure_running()
+    processes._start_method = lambda module: multiprocessing.get_context("spawn")
     multiprocessing.set_executable("/bin/false")
-    print([type(outcome).__name__ for _, outcome in map_jobs(pid_and_sleep, "x" * 1_000_000, [0], 2)])
+    print([type(outcome).__name__ for _, outcome in processes.map_jobs(pid_and_sleep, "x" * 1_000_000, [0], 2)])
 """
 PARENT = """
 import sys, time
