@@ -14,6 +14,11 @@ from semcycle import processes
 from semcycle.errors import WorkerError
 from semcycle.processes import map_jobs
 
+SPAWNED = """\
+    import multiprocessing
+    import semcycle.processes
+    semcycle.processes._start_method = lambda module: multiprocessing.get_context("spawn")
+    end_on_signals()"""
 UNBORN = """
 import multiprocessing
 from multiprocessing import resource_tracker
@@ -86,14 +91,14 @@ def is_catching_ctrl_c(pid):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 def test_a_worker_that_is_still_importing_does_not_hear_ctrl_c(tmp_path):
-    (tmp_path / "parent.py").write_text(PARENT)
+    (tmp_path / "parent.py").write_text(PARENT.replace("    end_on_signals()", SPAWNED))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, tmp_path / "parent.py"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as parent:
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-        while not any(map(is_catching_ctrl_c, children.read_text().split())):
+        while parent.poll() is None and not any(map(is_catching_ctrl_c, children.read_text().split())):
             time.sleep(0.001)
         os.killpg(parent.pid, signal.SIGINT)
         said = parent.communicate(timeout=60)[1]
