@@ -72,7 +72,10 @@ class Promise(Config):
                 f"{what}: at most {self.limit:g} expected in the next healthy scan like these {self.scans} (conformal "
                 f"risk control, losses above {self.bound:g} counted as {self.bound:g}); {self.seen:.3g} seen"
             )
-        return f"{what}: {self.limit:g} is an estimate, no promise: {self.why_not}; {self.seen:.3g} seen"
+        return (
+            f"{what}: {self.limit:g} asked, {self.seen:.3g} seen on the {self.scans} scans it was set on; an estimate and "
+            f"no promise ({self.why_not})"
+        )
 
 
 class MaskRule(Config):
