@@ -73,8 +73,8 @@ class Promise(Config):
                 f"risk control, losses above {self.bound:g} counted as {self.bound:g}); {self.seen:.3g} seen"
             )
         return (
-            f"{what}: {self.limit:g} asked, {self.seen:.3g} seen on the {self.scans} scans it was set on; an estimate and "
-            f"no promise ({self.why_not})"
+            f"{what}: {self.limit:g} asked, {self.seen:.3g} seen on the {self.scans} scans it was set on; an estimate "
+            f"and no promise ({self.why_not})"
         )
 
 
