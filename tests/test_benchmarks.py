@@ -88,4 +88,4 @@ def test_the_tables_of_the_page_are_written_between_its_marks(tmp_path):
         assert "beside other work" in block
     assert "| `--fast --workers 2` |" in text
     assert "| 40 x 40 x 26 | 0.0 |" in text
-    assert text.count(":start -->") == text.count(":end -->") == 6
+    assert text.count(":start -->") == text.count(":end -->") == 7

@@ -208,7 +208,7 @@ def test_a_large_compressed_file_is_checked_before_it_is_held(tmp_path, data, mo
     content = (tmp_path / "a.nii.gz").read_bytes()
     (tmp_path / "a.nii.gz").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     four = gzip.compress(
-        _claim(tmp_path / "b.nii", data, dim=[4, 20, 20, 20, 1000, 1, 1, 1]).read_bytes() + bytes(16_000_000)
+        _claim(tmp_path / "b.nii", data, dim=[4, 20, 20, 20, 1000, 1, 1, 1]).read_bytes() + bytes(40_000_000)
     )
     (tmp_path / "b.nii.gz").write_bytes(four)
     for name, words in (("a.nii.gz", "damaged"), ("b.nii.gz", "3-D scan")):
@@ -217,7 +217,7 @@ def test_a_large_compressed_file_is_checked_before_it_is_held(tmp_path, data, mo
             load_volume(tmp_path / name)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < 16e6, name
+        assert peak < 20e6, name  # of 27 and 40 MB
 
 
 def test_a_flipped_bit_of_a_compressed_scan_is_found(tmp_path):
