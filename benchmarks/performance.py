@@ -75,7 +75,7 @@ def predict_folder(plan: Plan) -> Table:
         for words in ([], ["--workers", "1"], ["--workers", "2"]):
             out = Path(place) / f"out-{'-'.join(words)}"
             call = ["-m", "semcycle.cli", "predict", str(scans), "--fast", "--out", str(out), *words]
-            usage = memory.run_child(call, plan.threads)
+            usage = memory.run_child(call, 1 if words else plan.threads)
             seconds = usage.seconds / plan.scans
             base = base or seconds
             hourly[" ".join(words)] = 3600 / seconds
